@@ -1,0 +1,223 @@
+"""Where encoders live, what they are called, and which folders may be loaded at all."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TypeVar
+
+from anticollapse.errors import EncoderError
+
+logger = logging.getLogger(__name__)
+
+HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,95}(/[A-Za-z0-9][\w.-]{0,95})?")
+ALLOWED_MODULES = ("sentence_transformers.", "anticollapse.")
+HUB_FILES = ("*.json", "*.safetensors", "*.txt", "*.model", "*.tiktoken", "README.md")
+PICKLES = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt")
+
+T = TypeVar("T")
+Kind = Literal["embedded", "trained", "local", "hub"]
+
+
+@dataclass(frozen=True)
+class EncoderInfo:
+    """An encoder that can be chosen.
+
+    Attributes:
+        name: What the user writes to choose it.
+        folder: Where it lies.
+        kind: Shipped with the project, trained here, a folder of the user's, or from the Hub.
+        dim: Length of its vectors before any added module, or None when its configuration does not say.
+        layers: Transformer layers, or None.
+    """
+
+    name: str
+    folder: Path
+    kind: Kind
+    dim: int | None
+    layers: int | None
+
+
+def checkpoint_root() -> Path:
+    """``ANTICOLLAPSE_CHECKPOINTS``, else ``checkpoints`` in this folder, else the one beside the package."""
+    chosen = os.environ.get("ANTICOLLAPSE_CHECKPOINTS")
+    if chosen:
+        return Path(chosen).resolve()
+    here = Path.cwd() / "checkpoints"
+    return (here if here.is_dir() else Path(__file__).resolve().parents[2] / "checkpoints").resolve()
+
+
+def list_encoders(root: Path | None = None) -> list[EncoderInfo]:
+    """The encoders under the checkpoint root, embedded ones first, then by name.
+
+    Args:
+        root: The checkpoint root; default :func:`checkpoint_root`.
+    """
+    root = root or checkpoint_root()
+    found = [info for folder in _folders(root) if (info := _describe(folder, root)) is not None]
+    return sorted(found, key=lambda info: (info.kind != "embedded", info.name))
+
+
+def resolve_encoder(name: str | Path, *, root: Path | None = None, confined: bool = False) -> Path | str:
+    """Turn a name into a folder, or into a Hub name.
+
+    Args:
+        name: A checkpoint under the root, a folder, or a Hub name (``organisation/model``).
+        root: The checkpoint root; default :func:`checkpoint_root`.
+        confined: Only folders under the root are allowed (names that come from the app).
+
+    Raises:
+        EncoderError: The name is none of these, or leaves the root.
+    """
+    root = (root or checkpoint_root()).resolve()
+    text = str(name)
+    if not text or "\0" in text:
+        raise EncoderError("the name of the encoder is empty", remedy=_known(root))
+    inside = (root / text).resolve()
+    if not inside.is_relative_to(root) or inside == root:
+        inside = root / "-"  # the name leaves the root; it may still be a folder of the user's
+    if _is_encoder(inside):
+        return inside
+    run = inside / "model"
+    if _is_encoder(run):
+        return run
+    if not confined:
+        local = Path(text).expanduser()
+        if local.is_dir():
+            if not _is_encoder(local):
+                raise EncoderError(
+                    "this folder has no config.json or modules.json, so it is no encoder",
+                    where=text,
+                    remedy="Give a folder in the sentence-transformers or transformers layout",
+                )
+            return local.resolve()
+    if HUB_NAME.fullmatch(text) and "/" in text:
+        return text
+    raise EncoderError(f'there is no encoder called "{text[:200]}"', remedy=_known(root))
+
+
+def check_folder(folder: Path) -> None:
+    """Refuse what could run code or hold a pickle.
+
+    Args:
+        folder: An encoder in the sentence-transformers or transformers layout.
+
+    Raises:
+        EncoderError: No safetensors weights, a module from outside the allowed packages, or an unreadable file.
+    """
+    for part in [folder, *_module_folders(folder)]:
+        pickles = [file.name for pattern in PICKLES for file in part.glob(pattern)]
+        if pickles and not any(part.glob("*.safetensors")):
+            raise EncoderError(
+                f"the weights are stored as a pickle ({pickles[0]}), which can run code when it is opened",
+                where=str(part),
+                remedy="Convert them to safetensors: load the encoder where you trust it and save it again",
+            )
+    if not any(folder.rglob("*.safetensors")):
+        raise EncoderError("there are no safetensors weights", where=str(folder), remedy="Save the encoder again")
+
+
+def digest_folder(folder: Path) -> str:
+    """SHA-256 over everything that decides the vectors: weights, configuration, tokenizer.
+
+    Args:
+        folder: An encoder's folder.
+
+    Returns:
+        64 hexadecimal digits; the same for a copy of the folder elsewhere.
+    """
+    digest = hashlib.sha256()
+    for file in sorted(folder.rglob("*")):
+        relative = file.relative_to(folder)
+        if not file.is_file() or file.suffix in {".md", ".jsonl", ".tmp"} or relative.parts[0].startswith("."):
+            continue
+        digest.update(f"{relative.as_posix()}\0{file.stat().st_size}\0".encode())
+        with file.open("rb") as stream:
+            while block := stream.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()
+
+
+def _module_folders(folder: Path) -> Iterator[Path]:
+    file = folder / "modules.json"
+    if not file.exists():
+        return
+    for module in read_json(file, list):
+        if not isinstance(module, dict) or not isinstance(module.get("type"), str):
+            raise EncoderError("an entry has no type", where=str(file), remedy="Save the encoder again")
+        if not module["type"].startswith(ALLOWED_MODULES):
+            raise EncoderError(
+                f'the module type "{module["type"][:100]}" is not one of sentence-transformers',
+                where=str(file),
+                remedy="Encoders that bring their own code are not loaded",
+            )
+        part = (folder / str(module.get("path", ""))).resolve()
+        if not part.is_relative_to(folder.resolve()):
+            raise EncoderError("a module's path leaves the encoder's folder", where=str(file))
+        yield part
+
+
+def read_json(file: Path, kind: type[T]) -> T:
+    """Read a JSON file of a given top-level type.
+
+    Raises:
+        EncoderError: It cannot be read, or is of another type.
+    """
+    try:
+        value = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise EncoderError(f"cannot be read ({error})", where=str(file), remedy="Save the encoder again") from error
+    if not isinstance(value, kind):
+        raise EncoderError(f"holds no {kind.__name__}", where=str(file), remedy="Save the encoder again")
+    return value
+
+
+def _is_encoder(folder: Path) -> bool:
+    return (folder / "modules.json").is_file() or (folder / "config.json").is_file()
+
+
+def _folders(root: Path) -> Iterator[Path]:
+    if not root.is_dir():
+        return
+    for entry in sorted(root.iterdir()):
+        if entry.name.startswith((".", "_")) or not entry.is_dir():
+            continue
+        if _is_encoder(entry):
+            yield entry
+        elif _is_encoder(entry / "model"):
+            yield entry / "model"
+
+
+def _describe(folder: Path, root: Path) -> EncoderInfo | None:
+    try:
+        config = read_json(folder / "config.json", dict) if (folder / "config.json").exists() else {}
+    except EncoderError as error:
+        logger.warning("%s", error)
+        return None
+    trained = folder.name == "model" and folder.parent != root
+    owner = folder.parent if trained else folder
+    shipped = (Path(__file__).resolve().parents[2] / "checkpoints" / owner.name).resolve() == owner.resolve()
+    kind: Kind = "trained" if trained else "embedded" if shipped and owner.name.endswith(EMBEDDED) else "local"
+    size, layers = config.get("hidden_size"), config.get("num_hidden_layers")
+    return EncoderInfo(
+        name=owner.relative_to(root).as_posix(),
+        folder=folder,
+        kind=kind,
+        dim=size if isinstance(size, int) else None,
+        layers=layers if isinstance(layers, int) else None,
+    )
+
+
+EMBEDDED = ("-mini", "-mini-zh")
+"""How the names of the shipped encoders end."""
+
+
+def _known(root: Path) -> str:
+    names = ", ".join(info.name for info in list_encoders(root)[:8]) or "none"
+    return f"Here are: {names}; a folder or a Hub name (organisation/model) works too"

@@ -1,0 +1,49 @@
+"""Token vectors of many sentences in flat arrays."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class TokenEmbeddings:
+    """The vectors that a mean pooling averages, before it does.
+
+    Attributes:
+        vectors: ``(T, d)`` float32, or ``(L, T, d)`` when layers were asked for; padding is left out.
+        offsets: ``(N + 1,)`` tokens of sentence ``i`` are ``offsets[i]:offsets[i + 1]``.
+        ids: ``(T,)`` token ids.
+        special: ``(T,)`` whether the token is one of the tokenizer's own ([CLS], [SEP], …).
+        truncated: ``(N,)`` whether the sentence was longer than the encoder reads.
+        layers: The layers of the first axis of ``vectors``; empty when only the last one was asked for.
+        vocabulary: Token strings by id, for the ids that occur.
+    """
+
+    vectors: NDArray[np.float32]
+    offsets: NDArray[np.int64]
+    ids: NDArray[np.int32]
+    special: NDArray[np.bool_]
+    truncated: NDArray[np.bool_]
+    layers: tuple[int, ...]
+    vocabulary: dict[int, str]
+
+    @property
+    def n_sentences(self) -> int:
+        """Number of sentences, N."""
+        return len(self.offsets) - 1
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """``(N,)`` tokens of each sentence."""
+        return np.diff(self.offsets)
+
+    def text(self, token_id: int) -> str:
+        """The token as its tokenizer writes it, for example ``##ing`` or ``▁the``."""
+        return self.vocabulary[int(token_id)]
+
+    def sentence(self, index: int) -> NDArray[np.float32]:
+        """``(n, d)`` (or ``(L, n, d)``) token vectors of one sentence."""
+        return self.vectors[..., self.offsets[index] : self.offsets[index + 1], :]
