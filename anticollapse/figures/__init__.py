@@ -1,0 +1,1 @@
+"""Results in, Plotly figures out; one file a page."""

@@ -1,0 +1,95 @@
+"""What all figures share: colours, layout, and how user text enters a tooltip."""
+
+from __future__ import annotations
+
+import html
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import plotly.graph_objects as go
+
+RAW = "#2F6FDE"
+CURED = "#1B9E77"
+FURTHER = ("#E69F00", "#CC79A7", "#56B4E9", "#D55E00", "#8C6BB1", "#7F7F7F")
+"""Okabe and Ito's colours (safe for colour-blind readers) without the two that resemble ours, then two greys of rank."""
+
+HEIGHT = 480
+CONFIG = {"displaylogo": False, "showSendToCloud": False, "responsive": True}
+MUTED = "rgba(128, 128, 128, 0.55)"
+
+
+@dataclass(frozen=True)
+class Series:
+    """An encoder as a figure sees it.
+
+    Attributes:
+        name: What the legend shows.
+        colour: Its colour on every page.
+    """
+
+    name: str
+    colour: str
+
+
+def colours(names: Sequence[str], raw: Sequence[bool]) -> dict[str, str]:
+    """One colour for each encoder.
+
+    The first raw encoder is blue and the first cured or trained one green, as in the papers; the others follow in a
+    fixed order.
+
+    Args:
+        names: Encoders in the order chosen.
+        raw: Whether each is a plain, uncured encoder.
+    """
+    rest = iter(FURTHER * (1 + len(names) // len(FURTHER)))
+    chosen: dict[str, str] = {}
+    for name, plain in zip(names, raw, strict=True):
+        wanted = RAW if plain else CURED
+        chosen[name] = wanted if wanted not in chosen.values() else next(rest)
+    return chosen
+
+
+def hover_text(text: str, width: int = 60, lines: int = 8) -> str:
+    """User text for a tooltip: wrapped, and escaped because Plotly reads a tooltip as HTML.
+
+    Args:
+        text: Any text.
+        width: Characters a line.
+        lines: Most lines; a longer text ends in an ellipsis.
+    """
+    folded = textwrap.wrap(text, width=width, break_long_words=True)[: lines + 1]
+    if len(folded) > lines:
+        folded = [*folded[: lines - 1], folded[lines - 1] + " …"]
+    return "<br>".join(html.escape(line) for line in folded)
+
+
+def base_layout(figure: go.Figure, *, height: int = HEIGHT, revision: str = "keep") -> go.Figure:
+    """Margins, legend and the revision that keeps the reader's zoom when a widget changes.
+
+    Args:
+        figure: Changed in place.
+        height: Pixels.
+        revision: The zoom is kept while this stays the same.
+
+    Returns:
+        The figure.
+    """
+    figure.update_layout(
+        height=height,
+        margin={"l": 60, "r": 16, "t": 48, "b": 56},
+        legend={"orientation": "h", "yanchor": "bottom", "y": 1.02, "x": 0, "itemsizing": "constant"},
+        hoverlabel={"align": "left", "namelength": -1},
+        uirevision=revision,
+        plot_bgcolor="rgba(0,0,0,0)",
+        paper_bgcolor="rgba(0,0,0,0)",
+    )
+    figure.update_xaxes(zeroline=False, ticks="outside", ticklen=4)
+    figure.update_yaxes(zeroline=False, ticks="outside", ticklen=4)
+    return figure
+
+
+def transparent(colour: str, alpha: float) -> str:
+    """``#RRGGBB`` with an opacity, as Plotly writes it."""
+    red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
+    return f"rgba({red}, {green}, {blue}, {alpha})"
