@@ -12,7 +12,7 @@ import plotly.graph_objects as go
 RAW = "#2F6FDE"
 CURED = "#1B9E77"
 FURTHER = ("#E69F00", "#CC79A7", "#56B4E9", "#D55E00", "#8C6BB1", "#7F7F7F")
-"""Okabe and Ito's colours (safe for colour-blind readers) without the two that resemble ours, then two greys of rank."""
+"""Okabe and Ito's colours, safe for colour-blind readers, less the two that resemble ours; then violet and grey."""
 
 HEIGHT = 480
 CONFIG = {"displaylogo": False, "showSendToCloud": False, "responsive": True}

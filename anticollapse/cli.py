@@ -1,0 +1,58 @@
+"""The command line: ``anticollapse …`` is ``python -m anticollapse …``."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Sequence
+
+from anticollapse import __version__
+from anticollapse.errors import AntiCollapseError
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser with all commands."""
+    # Commands import torch and pandas, which takes seconds: --version should not.
+    from anticollapse.commands import doctor, encode
+
+    parser = argparse.ArgumentParser(
+        prog="anticollapse", description="Show, explain and cure the collapse of mean-pooled sentence vectors."
+    )
+    parser.add_argument("--version", action="version", version=f"anticollapse {__version__}")
+    parser.add_argument("--verbose", action="store_true", help="log what is done, on standard error")
+    subparsers = parser.add_subparsers(required=True, metavar="COMMAND", title="commands")
+    for command in (doctor, encode):
+        command.add_parser(subparsers)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command.
+
+    Args:
+        arguments: Without the program's name; default: those of the process.
+
+    Returns:
+        0, or 2 for an error that the user can mend (one line on standard error), 130 after Ctrl-C.
+    """
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    if given == ["--version"]:
+        print(f"anticollapse {__version__}")
+        return 0
+    args = build_parser().parse_args(given)
+    level = logging.INFO if args.verbose else logging.WARNING
+    logging.basicConfig(level=level, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    try:
+        return int(args.run(args))
+    except AntiCollapseError as error:
+        print(f"anticollapse: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("anticollapse: stopped", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # The reader (head, less) has gone; what Python would still flush at exit has nowhere to go.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0

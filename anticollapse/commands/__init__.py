@@ -1,0 +1,1 @@
+"""The commands of ``python -m anticollapse``; each module has ``add_parser`` and ``run``."""

@@ -1,0 +1,89 @@
+"""``anticollapse doctor ENCODER --pairs …``: does this encoder collapse?"""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+from anticollapse.commands.common import (
+    add_encoder_arguments,
+    cache_from,
+    open_from,
+    print_json,
+    progress_bar,
+    table,
+)
+from anticollapse.data import PairSet, load_pairs
+from anticollapse.doctor import Report, examine
+
+if TYPE_CHECKING:
+    Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
+else:
+    Subparsers = Any
+
+
+def add_parser(subparsers: Subparsers) -> None:
+    """Add the command."""
+    parser = subparsers.add_parser(
+        "doctor",
+        help="measure the collapse of an encoder on sentence pairs",
+        description="Measure the collapse of an encoder on sentence pairs: outcome, anisotropy, label profile.",
+    )
+    add_encoder_arguments(parser)
+    parser.add_argument(
+        "--pairs", required=True, metavar="FILE_OR_NAME", help="a file, or demo, stsb, stsb-zh (stsb:dev for one split)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="seed of the bootstrap (default 0)")
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the command.
+
+    Raises:
+        AntiCollapseError: Whatever the user can mend.
+    """
+    pairs = load_pairs(args.pairs)
+    encoder = open_from(args, args.pairs)
+    with progress_bar("encoding") as progress:
+        report = examine(encoder, pairs, cache=cache_from(args), seed=args.seed, progress=progress)
+    if args.json:
+        print_json({**report.to_json(), "reader_notes": list(pairs.notes), "skipped_rows": len(pairs.skipped)})
+    else:
+        print(describe(report, pairs))
+    return 0
+
+
+def describe(report: Report, pairs: PairSet) -> str:
+    """The report as text.
+
+    Args:
+        report: What was found.
+        pairs: On which set.
+    """
+    diagnosis = report.diagnosis
+    lines = [f"{report.encoder} on {pairs.name}: {pairs.n:,} rows, {len(pairs.sentences):,} different sentences"]
+    lines += [f"  {note}" for note in (*pairs.notes, *diagnosis.notes)]
+    cut = int(report.truncated.sum())
+    if cut:
+        lines.append(f"  {cut:,} rows have a sentence of more than {report.max_tokens} tokens; its end was not read.")
+    rows = [[m.name, m.describe(), m.unit, m.reads_as] for m in diagnosis.measures.values()]
+    lines += ["", table(["measure", "value [95 % interval]", "unit", "how to read it"], rows)]
+    if diagnosis.label_profile.bins:
+        shown = [
+            [
+                f"{b.label:g}",
+                f"{b.n:,}",
+                *([f"{b.mean:.3f}"] if b.mean is not None else ["–"]),
+                *_quantiles(b.quantiles),
+            ]
+            for b in diagnosis.label_profile.bins
+        ]
+        header = ["label", "pairs", "mean cosine", "5 %", "25 %", "50 %", "75 %", "95 %"]
+        lines += ["", table(header, shown, right=range(8))]
+    return "\n".join(lines)
+
+
+def _quantiles(values: tuple[float, ...]) -> list[str]:
+    return [f"{value:.3f}" for value in values] or ["–"] * 5

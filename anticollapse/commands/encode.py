@@ -1,0 +1,86 @@
+"""``anticollapse encode ENCODER --input … --output …``: sentence vectors into a file."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from anticollapse.commands.common import add_encoder_arguments, cache_from, open_from, progress_bar
+from anticollapse.commands.doctor import Subparsers
+from anticollapse.data import load_pairs
+from anticollapse.encoding import Embeddings
+from anticollapse.errors import OptionError
+
+FORMATS = (".npy", ".parquet")
+
+
+def add_parser(subparsers: Subparsers) -> None:
+    """Add the command."""
+    parser = subparsers.add_parser(
+        "encode",
+        help="write the sentence vectors of a file",
+        description="Write the vectors of all different sentences of a file, in order of first appearance: "
+        ".npy holds the (N, d) float32 array and a .txt beside it the sentences, .parquet holds both.",
+    )
+    add_encoder_arguments(parser)
+    parser.add_argument("--input", required=True, metavar="FILE_OR_NAME", help="sentences or pairs in any known format")
+    parser.add_argument("--output", required=True, type=Path, metavar="FILE", help="a .npy or .parquet file")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the command.
+
+    Raises:
+        AntiCollapseError: Whatever the user can mend.
+    """
+    output: Path = args.output
+    if output.suffix.lower() not in FORMATS:
+        raise OptionError(
+            f'"{output.suffix}" is no known output format', where=str(output), remedy="Use .npy or .parquet"
+        )
+    if not output.parent.is_dir():
+        raise OptionError("the folder does not exist", where=str(output.parent), remedy="Make it first")
+    sentences = load_pairs(args.input).sentences
+    encoder = open_from(args, args.input)
+    with progress_bar("encoding") as progress:
+        encoded = encoder.encode(sentences, cache=cache_from(args), progress=progress)
+    write = _write_npy if output.suffix.lower() == ".npy" else _write_parquet
+    write(output, sentences, encoded)
+    cut = int(encoded.truncated.sum())
+    note = f"; {cut:,} were longer than {encoder.max_tokens} tokens and were cut" if cut else ""
+    print(f"{output}: {len(sentences):,} sentences × {encoder.dim}{note}", file=sys.stderr)
+    return 0
+
+
+def _write_npy(output: Path, sentences: tuple[str, ...], encoded: Embeddings) -> None:
+    temporary = output.with_name(f".{output.name}.{os.getpid()}.tmp")
+    with temporary.open("wb") as stream:
+        np.save(stream, encoded.vectors)
+    listing = output.with_suffix(".txt")
+    # One line a sentence: a line break inside a sentence would shift all that follow.
+    lines = "".join(" ".join(sentence.split()) + "\n" for sentence in sentences)
+    part = listing.with_name(f".{listing.name}.{os.getpid()}.tmp")
+    part.write_text(lines, encoding="utf-8", errors="replace")
+    part.replace(listing)
+    temporary.replace(output)
+
+
+def _write_parquet(output: Path, sentences: tuple[str, ...], encoded: Embeddings) -> None:
+    width = encoded.vectors.shape[1]
+    vectors = pa.FixedSizeListArray.from_arrays(pa.array(encoded.vectors.ravel()), width)
+    columns = {
+        "sentence": pa.array(list(sentences)),
+        "vector": vectors,
+        "tokens": pa.array(encoded.n_tokens),
+        "truncated": pa.array(encoded.truncated),
+    }
+    temporary = output.with_name(f".{output.name}.{os.getpid()}.tmp")
+    pq.write_table(pa.table(columns), temporary)
+    temporary.replace(output)

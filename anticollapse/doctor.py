@@ -1,0 +1,96 @@
+"""Sentence pairs and an encoder in, the whole diagnosis out: what the command line and the Collapse page both show."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from anticollapse.data import PairSet
+from anticollapse.encoding import EmbeddingCache, Encoder
+from anticollapse.encoding.encoder import Cancelled, Progress
+from anticollapse.measures import Diagnosis, diagnose, sample_unrelated_cosines
+
+UNRELATED_SAMPLE = 100_000
+"""Random pairs of the histogram; the mean itself is exact over all pairs."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was found about one encoder on one set.
+
+    Attributes:
+        encoder: Its name.
+        digest: What identifies its vectors.
+        pairs: Name of the set.
+        diagnosis: The measures, with the cosine of each pair.
+        unrelated: Cosines of random pairs of different sentences, for a histogram.
+        truncated: ``(n,)`` whether one of the row's sentences was longer than the encoder reads.
+        max_tokens: Tokens the encoder reads, or None.
+        seed: Seed of every resampling and sampling.
+    """
+
+    encoder: str
+    digest: str
+    pairs: str
+    diagnosis: Diagnosis
+    unrelated: NDArray[np.float64]
+    truncated: NDArray[np.bool_]
+    max_tokens: int | None
+    seed: int
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON types: :meth:`anticollapse.measures.Diagnosis.to_json` and where the numbers come from."""
+        return {
+            "encoder": self.encoder,
+            "digest": self.digest,
+            "pairs": self.pairs,
+            "truncated": int(self.truncated.sum()),
+            "max_tokens": self.max_tokens,
+            "seed": self.seed,
+            **self.diagnosis.to_json(),
+        }
+
+
+def examine(
+    encoder: Encoder,
+    pairs: PairSet,
+    *,
+    cache: EmbeddingCache | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+    cancelled: Cancelled | None = None,
+) -> Report:
+    """Encode the sentences of a set and measure everything that the set allows.
+
+    Args:
+        encoder: The encoder.
+        pairs: Pairs with or without labels, or single sentences.
+        cache: Sentence vectors on disk.
+        seed: Seed of every resampling and sampling.
+        progress: Called with (sentences done, sentences).
+        cancelled: Asked between batches.
+
+    Raises:
+        CancelledError: ``cancelled`` said so.
+        EncoderError: The encoder gives vectors that are not finite.
+    """
+    encoded = encoder.encode(pairs.sentences, cache=cache, progress=progress, cancelled=cancelled)
+    second = pairs.index2
+    first = pairs.index1 if second is not None else None
+    diagnosis = diagnose(encoded.vectors, first, second, pairs.scores, seed=seed)
+    truncated = encoded.truncated[pairs.index1]
+    if second is not None:
+        truncated = truncated | encoded.truncated[second]
+    return Report(
+        encoder=encoder.name,
+        digest=encoder.digest,
+        pairs=pairs.name,
+        diagnosis=diagnosis,
+        unrelated=sample_unrelated_cosines(encoded.vectors, n_pairs=UNRELATED_SAMPLE, seed=seed),
+        truncated=truncated,
+        max_tokens=encoder.max_tokens,
+        seed=seed,
+    )
