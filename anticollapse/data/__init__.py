@@ -1,0 +1,47 @@
+"""Sentence pairs: read, recognise, check, and named sets of them.
+
+Example:
+    >>> from pathlib import Path
+    >>> from anticollapse.data import read_pairs
+    >>> pairs = read_pairs(Path("pairs.csv"))  # columns sentence1, sentence2, score; scores on 0–1
+    >>> pairs.n, pairs.scale, pairs.scores.max()
+    (1200, '0-1', 5.0)
+"""
+
+from __future__ import annotations
+
+from anticollapse.data.export import export_csv, pairs_frame, safe_cell
+from anticollapse.data.pairs import (
+    ColumnMap,
+    Limits,
+    OnBadRow,
+    PairSet,
+    Scale,
+    SkippedRow,
+    Split,
+    concatenate,
+    normalise,
+)
+from anticollapse.data.readers import read_pairs
+from anticollapse.data.sources import DATA_VARIABLE, SOURCES, Progress, Source, load_pairs
+
+__all__ = [
+    "DATA_VARIABLE",
+    "SOURCES",
+    "ColumnMap",
+    "Limits",
+    "OnBadRow",
+    "PairSet",
+    "Progress",
+    "Scale",
+    "SkippedRow",
+    "Source",
+    "Split",
+    "concatenate",
+    "export_csv",
+    "load_pairs",
+    "normalise",
+    "pairs_frame",
+    "read_pairs",
+    "safe_cell",
+]
