@@ -13,7 +13,8 @@ from typing import Any
 from tqdm import tqdm
 
 from anticollapse.cures import open_encoder
-from anticollapse.data import fit_sentences
+from anticollapse.cures.text import fit_source
+from anticollapse.data import load_pairs
 from anticollapse.encoding import EmbeddingCache, Encoder
 from anticollapse.encoding.encoder import Progress
 
@@ -30,6 +31,11 @@ def add_encoder_arguments(parser: argparse.ArgumentParser) -> None:
         default="float32",
         help="float32 is exact (default); auto takes bfloat16 where the hardware has it and a check passes",
     )
+    parser.add_argument(
+        "--fit-on",
+        metavar="FILE_OR_NAME",
+        help="text that a cure is fitted on; default: the training split of a named set, else of the demo pairs",
+    )
     parser.add_argument("--no-cache", action="store_true", help="neither read nor write the cache of sentence vectors")
 
 
@@ -38,7 +44,7 @@ def open_from(args: argparse.Namespace, pairs: str) -> Encoder:
     with progress_bar("fitting text") as progress:
         return open_encoder(
             args.encoder,
-            lambda: fit_sentences(pairs),
+            lambda: load_pairs(args.fit_on or fit_source(pairs)).sentences,
             device=args.device,
             precision=args.precision,
             cache=cache_from(args),

@@ -1,0 +1,1 @@
+"""What the pages share: the sidebar, its state, cached work, tables."""

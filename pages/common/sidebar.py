@@ -1,0 +1,181 @@
+"""The sidebar: which pairs, which encoders; the same on every page, its state in the URL."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+
+import streamlit as st
+
+from anticollapse.cures import CURES
+from anticollapse.data import ColumnMap, PairSet, load_pairs, read_pairs
+from anticollapse.encoding import list_encoders
+from anticollapse.errors import AntiCollapseError
+from pages.common import work
+from pages.common.state import Workbench, escape, title
+
+DATA = {
+    "demo": "Demo pairs (English)",
+    "stsb": "STS-B (English)",
+    "stsb-zh": "STS-B (Chinese)",
+    "upload": "My own file",
+}
+SPLITS = {"dev": "Development", "test": "Test", "train": "Training"}
+TYPES = ["csv", "tsv", "txt", "xlsx", "jsonl", "json", "parquet"]
+DEFAULT_ENCODERS = ["raw-mini", "raw-mini+centring"]
+NOTHING = "(none)"
+
+
+def draw() -> None:
+    """Draw the sidebar and leave a :class:`Workbench` for the page of this run."""
+    with st.sidebar:
+        pairs, fit_text, fit_name = _pairs()
+        names = _encoders()
+    st.session_state["_workbench"] = Workbench(pairs, tuple(names), fit_text, fit_name)
+
+
+def _pairs() -> tuple[PairSet | None, Callable[[], Sequence[str]], str]:
+    st.subheader("Sentence pairs")
+    data = st.selectbox(
+        "Data", list(DATA), format_func=DATA.__getitem__, key="data", bind="query-params", label_visibility="collapsed"
+    )
+    if data == "upload":
+        return _upload(), _named_text("demo"), "the demo's training text"
+    split = st.segmented_control(
+        "Split",
+        list(SPLITS),
+        default="dev",
+        required=True,
+        format_func=SPLITS.__getitem__,
+        key="split",
+        bind="query-params",
+        help="Cures are fitted on the training sentences. Choose on development pairs; look at test pairs once.",
+    )
+    fit_name = f"the training sentences of {DATA[data]}"
+    try:
+        pairs = _named(data, split or "dev")
+    except AntiCollapseError as error:
+        st.session_state["_data_error"] = str(error)
+        return None, _named_text("demo"), "the demo's training text"
+    st.session_state.pop("_data_error", None)
+    _facts(pairs)
+    if split == "train":
+        st.caption("Cures are fitted on these very sentences, so they look better here than they are.")
+    return pairs, _named_text(data), fit_name
+
+
+def _upload() -> PairSet | None:
+    file = st.file_uploader(
+        "CSV, TSV, XLSX, JSONL, Parquet or one sentence a line",
+        type=TYPES,
+        key="upload",
+        help="The file stays on this machine. Columns and score scale are recognised; you can correct them.",
+    )
+    if file is None:
+        st.session_state["_data_error"] = ""
+        return None
+    content = file.getvalue()
+    digest = hashlib.sha256(content).hexdigest()
+    st.session_state.pop("_data_error", None)
+    try:
+        found = _read(content, digest, file.name, None)
+        chosen = _columns(found, digest)
+        pairs = found if chosen is None else _read(content, digest, file.name, chosen)
+    except AntiCollapseError as error:
+        st.session_state["_data_error"] = str(error)
+        return None
+    _facts(pairs)
+    return pairs
+
+
+def _columns(found: PairSet, digest: str) -> ColumnMap | None:
+    """Let the reader's choice of columns be corrected; None when it was left as it is."""
+    if len(found.available) < 2:
+        return None
+    names = list(found.available)
+    with st.expander("Columns"):
+
+        def pick(label: str, taken: str | int | None, *, optional: bool) -> int | str:
+            options: list[int | str] = [*([""] if optional else []), *range(1, len(names) + 1)]
+            index = options.index(taken) if taken in options else 0
+            chosen = st.selectbox(
+                label,
+                options,
+                index=index,
+                format_func=lambda number: names[int(number) - 1] if number else NOTHING,
+                key=f"column_{label}_{digest[:12]}",
+                persist_state="session",
+            )
+            return chosen if chosen is not None else ""
+
+        columns = found.columns
+        chosen = ColumnMap(
+            sentence1=pick("First sentence", columns.sentence1, optional=False),
+            sentence2=pick("Second sentence", columns.sentence2, optional=True),
+            score=pick("Score", columns.score, optional=True),
+            split="",
+            group=columns.group,
+            header=columns.header,
+        )
+    same = all(getattr(chosen, name) == getattr(columns, name) for name in ("sentence1", "sentence2", "score"))
+    return None if same else chosen
+
+
+def _encoders() -> list[str]:
+    st.subheader("Encoders")
+    names = [info.name for info in list_encoders()]
+    options = [option for name in names for option in (name, *(f"{name}+{cure}" for cure in CURES))]
+    chosen = st.multiselect(
+        "Encoders",
+        options,
+        default=[name for name in DEFAULT_ENCODERS if name in options],
+        format_func=title,
+        key="encoders",
+        bind="query-params",
+        accept_new_options=True,
+        max_selections=8,
+        placeholder="Choose, or type a Hub name",
+        label_visibility="collapsed",
+        help="Checkpoints on this machine, each also with a training-free cure. A name such as organisation/model is "
+        "downloaded from the Hub when you are online.",
+    )
+    return list(dict.fromkeys(chosen))
+
+
+def _facts(pairs: PairSet) -> None:
+    """What was read and what was made of it."""
+    kind = "pairs" if pairs.has_pairs else "sentences"
+    labels = "" if pairs.labelled or not pairs.has_pairs else ", without labels"
+    st.caption(f"{pairs.n:,} {kind}{labels}, {len(pairs.sentences):,} different sentences.")
+    if pairs.notes:
+        with st.expander("How the file was read"):
+            for note in pairs.notes:
+                st.markdown(escape(note))
+            if pairs.skipped:
+                st.dataframe(
+                    [{"row": row.row, "column": row.column, "reason": row.reason} for row in pairs.skipped],
+                    hide_index=True,
+                )
+
+
+def _named(data: str, split: str) -> PairSet:
+    key = ("pairs", data, split)
+    found = work.results().get(key)
+    if found is None:
+        with work.working(f"Fetching {DATA[data]}"):
+            found = load_pairs(data, split=split)
+        work.results().put(key, found)
+    return found
+
+
+def _read(content: bytes, digest: str, name: str, columns: ColumnMap | None) -> PairSet:
+    key = ("file", digest, name, columns)
+    found = work.results().get(key)
+    if found is None:
+        found = read_pairs(content, name=name, columns=columns)
+        work.results().put(key, found)
+    return found
+
+
+def _named_text(data: str) -> Callable[[], Sequence[str]]:
+    return lambda: _named(data, "train").sentences
