@@ -170,10 +170,11 @@ def _rank_interval(
     folds = jackknife_folds(vectors.n, vectors.subgroups(groups))
     if vectors.n < 3 or len(folds) < 2:
         return None
+    largest = float((vectors.centred if centred else vectors.uncentred).eigenvalues[0])
     replicates = []
     for fold in folds:
-        eigenvalues: FloatArray = np.linalg.eigvalsh(vectors.scatter_without(fold, centred=centred))
-        kept = without_rounding(eigenvalues, vectors.n)
+        eigenvalues = np.asarray(np.linalg.eigvalsh(vectors.scatter_without(fold, centred=centred)), dtype=np.float64)
+        kept = without_rounding(eigenvalues, vectors.n, largest)
         if not kept.any():  # what remains are equal vectors: no spectrum to compare with
             return None
         replicates.append(effective_rank_of(np.sqrt(kept)))

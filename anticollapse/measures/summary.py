@@ -79,7 +79,7 @@ def diagnose(
         vectors: (N, d) vectors of the distinct sentences, not normalised.
         index1: (P,) row of each pair's first sentence, or None for single sentences.
         index2: (P,) row of its second one.
-        scores: (P,) labels on 0–5, or None.
+        scores: (P,) labels on 0–5, or None; NaN for a pair without one. Not used without pairs.
         seed: Seed of every resampling and sampling.
         n_resamples: Number of bootstrap resamples; by default 2,000, fewer above 30,000 pairs.
 
@@ -88,7 +88,7 @@ def diagnose(
 
     Raises:
         EncoderError: If a vector contains NaN or infinity.
-        OptionError: If shapes do not fit, or there are scores without pairs.
+        OptionError: If shapes do not fit.
     """
     checked = as_vectors(vectors)
     notes = _zero_note(checked)
@@ -98,8 +98,8 @@ def diagnose(
         first, second = check_index(index1, index2, len(checked.values))
         groups = linked_groups(len(checked.values), first, second)
         cosines = pair_cosines(checked, first, second)
-    elif index1 is not None or index2 is not None or scores is not None:
-        raise OptionError("Pairs need both sentences of each pair, and scores need pairs")
+    elif index1 is not None or index2 is not None:
+        raise OptionError("Pairs need both sentences of each pair")
     outcome, profile, pair_notes = _pair_measures(cosines, scores, seed, n_resamples)
     inner = (
         mean_unrelated_cosine(checked, groups=groups),
@@ -136,15 +136,18 @@ def _pair_measures(
     if labels is not None and labels.shape != cosines.shape:
         raise OptionError(f"{len(labels):,} scores do not match {len(cosines):,} pairs")
     usable = np.isfinite(cosines)
-    notes: tuple[str, ...] = ()
+    notes: list[str] = []
     if not usable.all():
-        notes = (f"{np.sum(~usable):,} pairs with a zero vector have no cosine and are left out.",)
+        notes.append(f"{np.sum(~usable):,} pairs with a zero vector have no cosine and are left out.")
+    if labels is not None and not np.isfinite(labels).all():
+        notes.append(f"{np.sum(~np.isfinite(labels)):,} pairs have no label and are left out.")
+        usable &= np.isfinite(labels)
     c = cosines[usable]
     y = None if labels is None else labels[usable]
     measures = tuple(
         measure(y, c, seed=seed, n_resamples=n_resamples) for measure in (spearman, pearson, spread, alignment)
     )
-    return measures, label_profile(y, c), notes
+    return measures, label_profile(y, c), tuple(notes)
 
 
 def _zero_note(vectors: SentenceVectors) -> tuple[str, ...]:

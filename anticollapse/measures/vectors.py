@@ -192,12 +192,20 @@ class SentenceVectors:
         rounding = np.finfo(self.values.dtype).eps
         total = float(np.sum((self.norms / self.scale) ** 2))
         constant = bool(eigenvalues.sum() <= (8 * rounding) ** 2 * total)
-        return Decomposition(without_rounding(eigenvalues, self.n), basis, origin, constant)
+        return Decomposition(
+            without_rounding(eigenvalues, self.n, eigenvalues.max(initial=0.0)), basis, origin, constant
+        )
 
 
-def without_rounding(eigenvalues: FloatArray, n: int) -> FloatArray:
-    """Eigenvalues (d,) of a scatter of n vectors, with those below the rounding error of float64 set to 0."""
-    floor = np.finfo(np.float64).eps * max(n, len(eigenvalues)) * eigenvalues.max(initial=0.0)
+def without_rounding(eigenvalues: FloatArray, n: int, largest: float) -> FloatArray:
+    """Eigenvalues (d,) of a scatter, with those that are only rounding error set to 0.
+
+    Args:
+        eigenvalues: (d,).
+        n: Number of vectors in the scatter.
+        largest: Largest eigenvalue of the scatter it was computed from: that sets the size of the rounding errors.
+    """
+    floor = np.finfo(np.float64).eps * max(n, len(eigenvalues)) * largest
     return np.where(eigenvalues > floor, eigenvalues, 0.0)
 
 
