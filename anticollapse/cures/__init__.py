@@ -2,6 +2,31 @@
 
 from __future__ import annotations
 
-from anticollapse.cures.registry import CURES, Cure, CureName, cure_encoder, open_encoder, split_name
+from anticollapse.cures.card import save_cured
+from anticollapse.cures.cure import Cure, Parameter, Prescription
+from anticollapse.cures.fitting import CuredEncoder, Fit
+from anticollapse.cures.registry import (
+    CURES,
+    CureName,
+    cure_encoder,
+    display_name,
+    open_encoder,
+    prescriptions,
+    split_name,
+)
 
-__all__ = ["CURES", "Cure", "CureName", "cure_encoder", "open_encoder", "split_name"]
+__all__ = [
+    "CURES",
+    "Cure",
+    "CureName",
+    "CuredEncoder",
+    "Fit",
+    "Parameter",
+    "Prescription",
+    "cure_encoder",
+    "display_name",
+    "open_encoder",
+    "prescriptions",
+    "save_cured",
+    "split_name",
+]

@@ -5,8 +5,12 @@ from __future__ import annotations
 from anticollapse.encoding.cache import EmbeddingCache
 from anticollapse.encoding.checkpoints import EncoderInfo, checkpoint_root, list_encoders, resolve_encoder
 from anticollapse.encoding.encoder import Embeddings, Encoder
+from anticollapse.encoding.frequencies import TokenCounts, count_tokens, read_counts
 from anticollapse.encoding.loading import load_encoder
+from anticollapse.encoding.parts import TokenParts, exact_obstacle, iter_token_parts, token_parts
+from anticollapse.encoding.path import SentencePath
 from anticollapse.encoding.precision import Precision, bfloat16_supported
+from anticollapse.encoding.readable import TokenStyle, readable, token_style
 from anticollapse.encoding.tokens import TokenEmbeddings
 
 __all__ = [
@@ -15,10 +19,21 @@ __all__ = [
     "Encoder",
     "EncoderInfo",
     "Precision",
+    "SentencePath",
+    "TokenCounts",
     "TokenEmbeddings",
+    "TokenParts",
+    "TokenStyle",
     "bfloat16_supported",
     "checkpoint_root",
+    "count_tokens",
+    "exact_obstacle",
+    "iter_token_parts",
     "list_encoders",
     "load_encoder",
+    "read_counts",
+    "readable",
     "resolve_encoder",
+    "token_parts",
+    "token_style",
 ]

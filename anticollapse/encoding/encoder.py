@@ -27,6 +27,7 @@ from anticollapse.encoding.batching import (
     tokenise,
 )
 from anticollapse.encoding.cache import EmbeddingCache
+from anticollapse.encoding.path import read_path
 from anticollapse.encoding.tokens import TokenEmbeddings
 from anticollapse.errors import CancelledError, EncoderError
 
@@ -86,6 +87,7 @@ class Encoder:
         self.folder = folder
         self.base = base
         self._modules = list(model)
+        self.path = read_path(self._modules, name)
         self._lock = threading.RLock()
         self._fast: nn.Module | None = None
         self._wants_fast = precision != "float32" and formats.bfloat16_supported(self.device)
@@ -181,11 +183,12 @@ class Encoder:
         cancelled: Cancelled | None = None,
         token_budget: int | None = None,
     ) -> TokenEmbeddings:
-        """Token vectors: the output of the transformer, before pooling, in float32.
+        """Token vectors in float32: what the pooling averages, before any word weights.
 
         Args:
             sentences: N sentences; duplicates are computed again (their tokens are wanted once each anyway).
-            layers: Layers wanted, 0 = the embedding layer; None = the last one only.
+            layers: Layers of the transformer wanted, 0 = the embedding layer; None = what enters the pooling, which is
+                the last layer unless a module such as ``WeightedLayerPooling`` mixes several.
             progress: Called with (sentences done, N).
             cancelled: Asked between batches; True stops the work.
             token_budget: Tokens a batch, padding included.
@@ -220,8 +223,29 @@ class Encoder:
         special = np.isin(tokens.ids, np.array(transformer.tokenizer.all_special_ids, np.int32))
         texts = transformer.tokenizer.convert_ids_to_tokens([int(i) for i in ids])
         vocabulary = {int(i): str(text) for i, text in zip(ids, texts, strict=True)}
-        vectors = out if layers is not None else out[0]
-        return TokenEmbeddings(vectors, tokens.offsets, tokens.ids, special, tokens.truncated, wanted, vocabulary)
+        return TokenEmbeddings(
+            vectors=out if layers is not None else out[0],
+            offsets=tokens.offsets,
+            ids=tokens.ids,
+            special=special,
+            truncated=tokens.truncated,
+            layers=wanted,
+            vocabulary=vocabulary,
+            prompt_length=tokens.prompt_length,
+        )
+
+    def tokenise(self, sentences: Sequence[str]) -> TokenisedSentences:
+        """Token ids alone, without a forward pass, exactly as :meth:`encode` reads them.
+
+        Args:
+            sentences: N sentences.
+
+        Raises:
+            EncoderError: The encoder has no transformer with a tokenizer.
+        """
+        if self.transformer is None or self.transformer.tokenizer is None:
+            raise EncoderError(f"{self.name} has no tokens: its first module is no transformer")
+        return self._tokenise(sentences)
 
     def _encode_on_base(
         self,
@@ -352,7 +376,10 @@ class Encoder:
     def _hidden(self, transformer: Transformer, features: Features, layers: tuple[int, ...]) -> NDArray[np.float32]:
         with torch.inference_mode():
             if not layers:
-                hidden = transformer(dict(features))["token_embeddings"].unsqueeze(0)
+                given = transformer(dict(features))
+                for module in self.path.before:
+                    given = module(given)
+                hidden = given["token_embeddings"].unsqueeze(0)
             else:
                 states = transformer.model(**features, output_hidden_states=True).hidden_states
                 try:

@@ -20,6 +20,7 @@ class TokenEmbeddings:
         truncated: ``(N,)`` whether the sentence was longer than the encoder reads.
         layers: The layers of the first axis of ``vectors``; empty when only the last one was asked for.
         vocabulary: Token strings by id, for the ids that occur.
+        prompt_length: Tokens of the encoder's own prompt before each sentence, or None.
     """
 
     vectors: NDArray[np.float32]
@@ -29,6 +30,7 @@ class TokenEmbeddings:
     truncated: NDArray[np.bool_]
     layers: tuple[int, ...]
     vocabulary: dict[int, str]
+    prompt_length: int | None = None
 
     @property
     def n_sentences(self) -> int:

@@ -1,0 +1,198 @@
+"""How often each token occurs: in the user's own sentences, or in an attached reference count."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from anticollapse.encoding.encoder import CHUNK, Cancelled, Encoder, Progress
+from anticollapse.encoding.readable import TokenStyle, style_of
+from anticollapse.errors import CancelledError, DataError, EncoderError
+
+MAX_COUNT_BYTES = 64 * 2**20
+"""Largest reference count file that is read."""
+
+WORD_MARKS: Mapping[TokenStyle, str] = {"sentencepiece": "▁", "byte-level": "Ġ"}
+"""What tokenizers that mark the start of a word write before it."""
+
+_LINE = re.compile(r"(.*?)(?:[\t ,;]+)(\d{1,18})")
+
+
+@dataclass(frozen=True)
+class TokenCounts:
+    """Token frequencies of one tokenizer.
+
+    Attributes:
+        counts: ``(V,)`` occurrences of each token id.
+        special: ``(V,)`` whether the id is one of the tokenizer's own ([CLS], [SEP], …).
+        vocabulary: Token strings by id.
+        n_sentences: Sentences counted; 0 for a reference count.
+        source: Where the counts come from, to complete "counted in ...".
+        unmatched: Lines of a reference count that gave no token.
+    """
+
+    counts: NDArray[np.int64]
+    special: NDArray[np.bool_]
+    vocabulary: tuple[str, ...]
+    n_sentences: int
+    source: str
+    unmatched: int = 0
+
+    @property
+    def total(self) -> int:
+        """Tokens counted, special ones included."""
+        return int(self.counts.sum())
+
+    @cached_property
+    def ranking(self) -> NDArray[np.int64]:
+        """Ids that occur, most frequent first, without special tokens; equal counts in the order of ids."""
+        order = np.argsort(-self.counts, kind="stable")
+        return order[(self.counts[order] > 0) & ~self.special[order]]
+
+    @cached_property
+    def ranks(self) -> NDArray[np.int64]:
+        """``(V,)`` rank by frequency from 1; 0 for special tokens, and a last shared rank for ids that never occur."""
+        ranks = np.full(len(self.counts), len(self.ranking) + 1, np.int64)
+        ranks[self.ranking] = np.arange(1, len(self.ranking) + 1)
+        ranks[self.special] = 0
+        return ranks
+
+    def probabilities(self) -> NDArray[np.float64]:
+        """``(V,)`` share of each id in all tokens."""
+        return self.counts / max(self.total, 1)
+
+
+def count_tokens(
+    encoder: Encoder,
+    sentences: Sequence[str],
+    *,
+    source: str = "",
+    progress: Progress | None = None,
+    cancelled: Cancelled | None = None,
+) -> TokenCounts:
+    """Count tokens as the encoder reads them, in chunks, with no forward pass.
+
+    Args:
+        encoder: Whose tokenizer counts.
+        sentences: Any text.
+        source: What the text is called, for example ``stsb:train``.
+        progress: Called with (sentences done, sentences).
+        cancelled: Asked between chunks.
+
+    Raises:
+        CancelledError: ``cancelled`` said so.
+        EncoderError: The encoder has no tokenizer.
+    """
+    vocabulary, special = token_vocabulary(encoder)
+    counts = np.zeros(len(vocabulary), np.int64)
+    for start in range(0, len(sentences), CHUNK):
+        if cancelled is not None and cancelled():
+            raise CancelledError("counting tokens was stopped")
+        part = sentences[start : start + CHUNK]
+        counts += np.bincount(encoder.tokenise(part).ids, minlength=len(counts))
+        if progress is not None:
+            progress(start + len(part), len(sentences))
+    where = f"{source} ({len(sentences):,} sentences)" if source else f"the {len(sentences):,} sentences given"
+    return TokenCounts(counts, special, vocabulary, len(sentences), where)
+
+
+def read_counts(source: Path | bytes, encoder: Encoder, *, name: str = "") -> TokenCounts:
+    """Read a reference count: one token or word a line, then its count.
+
+    A text that is a token of the encoder counts for it: as the tokenizer writes it where the file holds its marks
+    (``##ing``, ``▁the``), else as the start of a word. Any other text is tokenised, and each of its tokens gets the
+    count. Space, tab, comma or semicolon stand before the count; a first line without a count is taken as a header.
+
+    Args:
+        source: The file, or its content.
+        encoder: Whose tokens are meant.
+        name: What to call the file in messages.
+
+    Raises:
+        DataError: The file is too large, no UTF-8, or a line has no count.
+        EncoderError: The encoder has no tokenizer.
+    """
+    label = name or (source.name if isinstance(source, Path) else "reference count")
+    words, amounts = _parse(_content(source, label), label)
+    vocabulary, special = token_vocabulary(encoder)
+    where = {token: i for i, token in enumerate(vocabulary)}
+    mark = WORD_MARKS.get(style_of(vocabulary), "")
+    if any(word in where and word.startswith(("##", "▁", "Ġ")) for word in words):
+        mark = ""  # the file writes tokens as the tokenizer does
+    counts = np.zeros(len(vocabulary), np.int64)
+    pieces: list[tuple[str, int]] = []
+    for word, amount in zip(words, amounts, strict=True):
+        known = where.get(mark + word)
+        if known is None:
+            pieces.append((word, amount))
+        else:
+            counts[known] += amount
+    unmatched = 0
+    tokens = encoder.tokenise([word for word, _ in pieces])
+    for i, (_, amount) in enumerate(pieces):
+        ids = tokens.ids[tokens.offsets[i] : tokens.offsets[i + 1]]
+        ids = ids[~special[ids]]
+        unmatched += not len(ids)
+        np.add.at(counts, ids, amount)
+    if not counts.any():
+        raise DataError(f"no line counts a token of {encoder.name}", where=label, remedy="Check the file's encoding")
+    return TokenCounts(counts, special, vocabulary, 0, label, unmatched)
+
+
+def token_vocabulary(encoder: Encoder) -> tuple[tuple[str, ...], NDArray[np.bool_]]:
+    """Token strings by id, and which ids are special; ids that the tokenizer leaves out get a name of their own.
+
+    Raises:
+        EncoderError: The encoder has no tokenizer.
+    """
+    tokenizer = None if encoder.transformer is None else encoder.transformer.tokenizer
+    if encoder.transformer is None or tokenizer is None:
+        raise EncoderError(f"{encoder.name} has no tokens: its first module is no transformer")
+    by_token: dict[str, int] = tokenizer.get_vocab()
+    size = max(max(by_token.values(), default=-1) + 1, int(getattr(encoder.transformer.config, "vocab_size", 0) or 0))
+    names = [f"<unused id {i}>" for i in range(size)]
+    for token, i in by_token.items():
+        names[i] = token
+    special = np.zeros(size, bool)
+    special[[int(i) for i in tokenizer.all_special_ids]] = True
+    return tuple(names), special
+
+
+def _content(source: Path | bytes, label: str) -> str:
+    size = len(source) if isinstance(source, bytes) else source.stat().st_size if source.is_file() else -1
+    if size < 0:
+        raise DataError("there is no such file", where=str(source))
+    if size > MAX_COUNT_BYTES:
+        raise DataError(
+            f"the reference count has {size / 2**20:,.0f} MB and at most {MAX_COUNT_BYTES // 2**20} are read",
+            where=label,
+            remedy="Keep its most frequent lines",
+        )
+    raw = source if isinstance(source, bytes) else source.read_bytes()
+    try:
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError("the file is not UTF-8", where=label, remedy="Save it as UTF-8") from error
+
+
+def _parse(text: str, label: str) -> tuple[list[str], list[int]]:
+    words: list[str] = []
+    amounts: list[int] = []
+    for number, line in enumerate(text.split("\n"), start=1):
+        match = _LINE.fullmatch(line.rstrip())
+        if match and match[1].strip():
+            words.append(match[1].strip())
+            amounts.append(int(match[2]))
+        elif line.strip() and number > 1:
+            raise DataError(
+                "this line is no token followed by its count",
+                where=f"{label}, row {number}",
+                remedy="Write: the 6187267",
+            )
+    return words, amounts
