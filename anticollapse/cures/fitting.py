@@ -137,7 +137,7 @@ def apply_cure(
             text_digest=text.digest if cure.needs_text else "",
             counts=known.source if known is not None and cure.level == "token" else "",
         )
-        stage = f"{base.digest}/{name}/{used}/{_amounts(known) if cure.level == 'token' else ''}/{len(modules)}"
+        stage = f"{base.digest}/{prescription.text}/{used}/{_amounts(known) if cure.level == 'token' else ''}/{len(modules)}"
         encoder = CuredEncoder(
             _model(base.model, modules),
             name=name,
@@ -222,7 +222,7 @@ def _model(base: SentenceTransformer, modules: list[nn.Module]) -> SentenceTrans
     model = SentenceTransformer(
         modules=modules,
         device=str(base.device),
-        prompts=dict(base.prompts),
+        prompts=cast("dict[str, str]", dict(base.prompts)),
         default_prompt_name=base.default_prompt_name,
         similarity_fn_name=base.similarity_fn_name,
     )

@@ -16,8 +16,8 @@ def first_last(n_states: int, values: Values) -> list[float]:
     """The mean of the first and the last layer, token by token.
 
     Used by Su et al. 2021 (whitening), https://arxiv.org/abs/2103.15316, and Li et al. 2020 (BERT-flow),
-    https://arxiv.org/abs/2011.05864. Public code differs in what the first layer is: the output of the first transformer
-    layer, or the embeddings below it.
+    https://arxiv.org/abs/2011.05864. Public code differs in what the first layer is: the output of the first
+    transformer layer, or the embeddings below it.
 
     Args:
         n_states: Hidden states: the embeddings, then one for each layer.

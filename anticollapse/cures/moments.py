@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 class Moments:
     """Number, mean and scatter of vectors that are seen once and not kept.
 
-    Chunks are merged by Chan, Golub and LeVeque's formula in float64: the scatter is always taken about a mean, so that a
-    large common vector (a collapsed space) does not cancel the digits of what is left.
+    Chunks are merged by Chan, Golub and LeVeque's formula in float64: the scatter is always taken about a mean, so that
+    a large common vector (a collapsed space) does not cancel the digits of what is left.
 
     Args:
         dim: Length of a vector.
@@ -50,7 +50,7 @@ class Moments:
 
     @cached_property
     def centred(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Variances along the principal directions, descending, without those that are rounding error, and the directions.
+        """Variances along the principal directions, descending, and the directions; rounding error is left out.
 
         Returns:
             ``(r,)`` eigenvalues of the covariance (divided by N − 1) and ``(d, r)`` orthonormal columns.

@@ -12,8 +12,8 @@ from anticollapse.encoding import TokenCounts
 LEFT_OUT = 1e-7
 """Weight of a token that is left out.
 
-Not 0: a sentence of nothing but such tokens ("Is it?") would have no vector at all. With equal tiny weights it keeps its
-plain mean, and in every other sentence the tokens left out add less than float32 rounds off.
+Not 0: a sentence of nothing but such tokens ("Is it?") would have no vector at all. With equal tiny weights it keeps
+its plain mean, and in every other sentence the tokens left out add less than float32 rounds off.
 """
 
 
