@@ -137,7 +137,8 @@ def apply_cure(
             text_digest=text.digest if cure.needs_text else "",
             counts=known.source if known is not None and cure.level == "token" else "",
         )
-        stage = f"{base.digest}/{prescription.text}/{used}/{_amounts(known) if cure.level == 'token' else ''}/{len(modules)}"
+        given = _amounts(known) if cure.level == "token" else ""
+        stage = f"{base.digest}/{cure.name}{dict(values)}/{used}/{given}/{len(modules)}"
         encoder = CuredEncoder(
             _model(base.model, modules),
             name=name,
