@@ -113,7 +113,7 @@ def _score_problem(cell: object) -> str:
     text = str(cell).strip().lower() if isinstance(cell, (str, float)) else ""
     if text.lstrip("+-") in {"nan", "na", "n/a", "null", "none"}:
         return f"the score is {shown}, which is no value"
-    if isinstance(cell, (int, float)) or text.lstrip("+-") in {"inf", "infinity"}:
+    if is_number(cell) or isinstance(cell, float) or text.lstrip("+-") in {"inf", "infinity"}:
         return f"the score {shown} is not finite"
     return f"the score {shown} is not a number"
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from anticollapse.data.cells import is_blank, is_number, number
+from anticollapse.data.cells import is_blank, is_number, number, shorten
 from anticollapse.data.pairs import ColumnMap
 from anticollapse.errors import DataError
 
@@ -135,7 +135,7 @@ def recognise(
         DataError: If a stated column does not exist or no column holds sentences.
     """
     header = names is None and (looks_like_header(head) if wanted.header is None else wanted.header)
-    titles = tuple(map(_title, head[0])) if header else tuple(names) if names is not None else ()
+    titles = tuple(map(_title, head[0] if header else names or ()))
     width = len(titles) or len(head[0])
     labels = tuple(t or f"column {i + 1}" for i, t in enumerate(titles)) or tuple(
         f"column {i + 1}" for i in range(width)
@@ -179,7 +179,7 @@ class _Finder:
             if sought in candidates:
                 return candidates.index(sought)
         shown = ", ".join(self.labels[:12]) + (", …" if len(self.labels) > 12 else "")
-        msg = f'there is no column "{column}" for the {role}'
+        msg = f"there is no column {shorten(column)} for the {role}"
         raise DataError(msg, where=self.where, remedy=f"The columns are: {shown}")
 
     def named(self, names: Sequence[str], taken: set[int | None]) -> int | None:
@@ -294,7 +294,8 @@ class _Finder:
 
 
 def _title(cell: object) -> str:
-    return "" if is_blank(cell) else " ".join(str(cell).split())
+    """A column name on one line, for a message as for a menu."""
+    return "" if is_blank(cell) else " ".join("".join(c if c.isprintable() else " " for c in str(cell)).split())
 
 
 def _notes(

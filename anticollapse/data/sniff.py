@@ -50,7 +50,7 @@ class Dialect:
         delimiter: Between cells; empty for one sentence a line.
         quoted: Whether cells may stand in quotation marks.
         layout: One of the two layouts in which STS-B is given out.
-        quote_line: Line at which reading with quotation marks failed, 0 if it did not.
+        quote_line: Line at which strict reading with quotation marks fails, 0 if it does not.
     """
 
     delimiter: str
@@ -245,7 +245,7 @@ def sniff_dialect(utf8: bytes, *, name: str, quoted: bool | None = None) -> Dial
     if quoted:
         return Dialect(delimiter, quoted=True)
     line = _broken_quote(utf8, delimiter)
-    return Dialect(delimiter, quoted=line == 0, quote_line=line)
+    return Dialect(delimiter, quoted=line == 0 or _needs_quotes(sample, delimiter), quote_line=line)
 
 
 def _stsb_layout(sample: bytes) -> Layout | None:
@@ -262,7 +262,7 @@ def _stsb_layout(sample: bytes) -> Layout | None:
 
 def _choose_delimiter(sample: bytes, extension: str) -> str:
     candidates = [d for d in ("\t", "||", ",", ";", "|") if d.encode() in sample]
-    tables = {d: _sample_records(sample, d) for d in candidates}
+    tables = {d: _sample_records(sample, Dialect(d, quoted=True)) for d in candidates}
     named = {d: count_known_names(t[0]) for d, t in tables.items() if len(t[0]) > 1 and looks_like_header(t)}
     if named and max(named.values()) >= 2:
         return max(named, key=lambda d: named[d])
@@ -280,10 +280,10 @@ def _choose_delimiter(sample: bytes, extension: str) -> str:
     return ""
 
 
-def _sample_records(sample: bytes, delimiter: str) -> list[list[str]]:
+def _sample_records(sample: bytes, dialect: Dialect) -> list[list[str]]:
     out: list[list[str]] = []
     try:
-        for record in records(sample, Dialect(delimiter, quoted=True), strict=False):
+        for record in records(sample, dialect, strict=False):
             if any(cell.strip() for cell in record):
                 out.append(record)
             if len(out) >= _SAMPLE_RECORDS:
@@ -304,6 +304,17 @@ def _has_numbers(table: list[list[str]]) -> bool:
     body = [record for record in table if len(record) == width]
     body = body[1:] or body
     return any(sum(is_number(r[i]) for r in body) >= 0.9 * len(body) for i in range(width))
+
+
+def _needs_quotes(sample: bytes, delimiter: str) -> bool:
+    """Whether cells are quoted although the quoting is broken somewhere, so that the place must be reported.
+
+    So it is if rows are uneven without quoting, or, in a file with a delimiter that is also punctuation, if whole
+    cells stand in quotation marks. With tabs those are common in files that know no quoting, such as STS-B.
+    """
+    table = _sample_records(sample, Dialect(delimiter))
+    wrapped = any(len(cell) > 1 and cell[0] == cell[-1] == '"' for record in table for cell in record)
+    return len({len(record) for record in table}) > 1 or (wrapped and delimiter in {",", ";"})
 
 
 def _broken_quote(utf8: bytes, delimiter: str) -> int:

@@ -31,6 +31,8 @@ logger = logging.getLogger(__name__)
 DATA_VARIABLE = "ANTICOLLAPSE_DATA"
 SPLITS: tuple[Split, ...] = get_args(Split)
 
+_PROBE_SECONDS = 10.0
+
 Progress = Callable[[str, int, int], None]
 """Called with a file name, the bytes that have arrived and the bytes in all (0 while unknown)."""
 
@@ -68,7 +70,7 @@ SOURCES: Mapping[str, Source] = MappingProxyType(
             name="demo",
             title="demo pairs written for this project (English)",
             language="en",
-            rows={"train": 800, "dev": 200, "test": 200},
+            rows={"train": 804, "dev": 198, "test": 198},
             local={},
             repo="",
             revision="",
@@ -201,21 +203,29 @@ def _fetch(source: Source, split: Split, progress: Progress | None, *, looked: s
     if progress is not None and _takes(huggingface_hub.hf_hub_download, "tqdm_class"):
         options["tqdm_class"] = _reporting_bar(source.remote[split], progress)
     try:
-        return Path(huggingface_hub.hf_hub_download(source.repo, source.remote[split], **options))
+        return Path(_download(source.repo, source.remote[split], options))
     except LocalEntryNotFoundError as error:
         raise _unreachable(source, looked) from error
     except (RepositoryNotFoundError, RevisionNotFoundError, EntryNotFoundError, HFValidationError) as error:
         msg = f'the Hub no longer has the file of "{source.name}" ({source.repo}, {source.remote[split]})'
         remedy = f"Name a folder that holds {source.local[split]} in the variable {DATA_VARIABLE}"
         raise DataError(msg, remedy=remedy) from error
-    except (
-        OSError
-    ) as error:  # no network, proxy, time-out, HTTP status, full disk: all of the Hub's errors are OSErrors
-        raise _unreachable(source, looked, error) from error
     except Exception as error:
-        # The HTTP client below the Hub library has changed and has error classes of its own; all mean "no download".
+        # No network, proxy, time-out, HTTP status, full disk: most are OSErrors, but the HTTP client below the Hub
+        # library has changed over time and has error classes of its own. All of them mean "no download".
         logger.debug("download of %s failed", source.name, exc_info=True)
         raise _unreachable(source, looked, error) from error
+
+
+def _download(repo: str, file: str, options: dict[str, Any]) -> str:
+    where = {"repo_type": options["repo_type"], "revision": options["revision"]}
+    try:
+        return str(huggingface_hub.hf_hub_download(repo, file, local_files_only=True, **where))
+    except LocalEntryNotFoundError:
+        # One request without retries first: offline, the download itself would try for half a minute.
+        url = huggingface_hub.hf_hub_url(repo, file, **where)
+        huggingface_hub.get_hf_file_metadata(url, timeout=_PROBE_SECONDS)
+    return str(huggingface_hub.hf_hub_download(repo, file, **options))
 
 
 def _unreachable(source: Source, looked: str, error: Exception | None = None) -> DataError:
