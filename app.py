@@ -8,7 +8,7 @@ from pages.common import sidebar
 
 PAGES = [st.Page("pages/collapse.py", title="Collapse", icon=":material/compress:", default=True)]
 
-st.set_page_config(page_title="anticollapse", page_icon=":material/compress:", layout="wide")
+st.set_page_config(page_title="anticollapse", page_icon="pages/common/icon.svg", layout="wide")
 page = st.navigation(PAGES)
 sidebar.draw()
 page.run()

@@ -66,15 +66,15 @@ def _finding(found: Found) -> None:
     for series, report in found:
         value = report.diagnosis["mean_unrelated_cosine"].value
         if value is not None:
-            parts.append(f"**{value:.2f}** under {state.escape(series.name)}")
+            parts.append(f"{value:.2f} under {state.escape(series.name)}")
     if not parts:
         st.title("There are too few sentences to say whether it collapses")
         return
     text = parts[0] if len(parts) == 1 else ", ".join(parts[:-1]) + f" and {parts[-1]}"
-    st.title(f"Unrelated sentences score {text}", anchor=False)
+    st.title(f"Unrelated sentences score {text} on average", anchor=False)
     st.caption(
-        "The average cosine of any two different sentences of this data. Sentences that have nothing to do with each "
-        "other should score near 0; near 1 the encoder says that everything means the same."
+        "That is the mean cosine of any two different sentences of this data. Sentences that have nothing to do with "
+        "each other should score near 0; near 1 the encoder says that everything means the same."
     )
 
 
@@ -128,8 +128,9 @@ def _main_figure(found: Found, pairs: PairSet) -> list[int]:
             figure, config=CONFIG, key="labels", on_select="rerun", selection_mode=("points", "lasso", "box"), alt=alt
         )
     st.caption(
-        "Each point is a pair. A healthy encoder climbs from 0 at the lower left to 1 at the upper right; a collapsed "
-        "one is a flat band at the top. Line: mean of each label; grey: the middle half of the pairs. "
+        "Each point is a pair; label 0 means unrelated, 5 the same meaning. A healthy encoder climbs from 0 at the "
+        "lower left to 1 at the upper right; a collapsed one is a flat band at the top. Line: mean of each label; "
+        "grey: the middle half of the pairs. "
         + ("Darker cells hold more pairs (log scale)." if dense else "Draw around points to list their pairs below.")
     )
     return [] if dense else figures.selected_positions(event["selection"]["points"])
@@ -148,7 +149,7 @@ def _pair_table(found: Found, pairs: PairSet, selected: Sequence[int]) -> None:
         name = next(iter(names))
         if len(names) > 1:
             name = st.segmented_control(
-                "under", list(names), default=name, required=True, key="worst", bind="query-params"
+                "Worst under", list(names), default=name, required=True, key="worst", bind="query-params"
             )
         positions = _worst(_cosines(found[names.get(name or "", 0)]), pairs.scores)
         st.caption(
@@ -157,17 +158,19 @@ def _pair_table(found: Found, pairs: PairSet, selected: Sequence[int]) -> None:
         )
     frame = _frame(found, pairs, positions)
     number = st.column_config.NumberColumn
-    config: dict[str, object] = {series.name: number(series.name, format="%.3f") for series, _ in found}
-    config |= {"row": number("row", width="small"), "label": number("label", format="%.2f", width="small")}
+    config: dict[str, object] = {series.name: number(series.name, format="%.3f", width="small") for series, _ in found}
+    config |= {"row": number("row", width=55), "label": number("label", format="%.1f", width=55)}
+    config |= {name: st.column_config.TextColumn(name, width="large") for name in ("sentence 1", "sentence 2")}
     st.session_state["_table_positions"] = positions
     st.dataframe(
-        frame,
+        tables.coloured(frame, [series for series, _ in found]),
         hide_index=True,
         column_config=config,
         key="pair_table",
         on_select="rerun",
         selection_mode="multi-row",
-        height=min(38 + 35 * len(frame), 460),
+        height=min(40 + 56 * len(frame), 480),
+        row_height=56,
         alt="Pairs with their labels and the cosine under each encoder",
     )
     st.download_button(
@@ -209,9 +212,9 @@ def _frame(found: Found, pairs: PairSet, positions: Sequence[int]) -> pd.DataFra
     columns: dict[str, object] = {"row": pairs.rows[index]}
     if pairs.scores is not None:
         columns["label"] = pairs.scores[index]
-    columns |= {series.name: _cosines((series, report))[index] for series, report in found}
     columns["sentence 1"] = [pairs.sentences1[i] for i in positions]
     columns["sentence 2"] = [(pairs.sentences2 or ())[i] for i in positions]
+    columns |= {series.name: _cosines((series, report))[index] for series, report in found}
     return pd.DataFrame(columns)
 
 

@@ -54,7 +54,7 @@ class EmbeddingCache:
         vectors = np.empty((n, dim), np.float32)
         counts = np.zeros(n, np.int32)
         truncated = np.zeros(n, bool)
-        if not self._file(digest).exists():
+        if not self._file(digest).is_file():
             return found, vectors, counts, truncated
         where = {_key(text): i for i, text in enumerate(sentences)}
         keys = list(where)
@@ -66,11 +66,11 @@ class EmbeddingCache:
                             i = where[key]
                             vectors[i], counts[i], truncated[i] = np.frombuffer(blob, "<f4"), tokens, cut
                             found[i] = True
-        except sqlite3.DatabaseError as error:
+        except (sqlite3.DatabaseError, OSError) as error:
             # A damaged or locked file is a miss: the vectors can be computed again.
             logger.warning("the embedding cache was not read: %s", error)
             found[:] = False
-            if not isinstance(error, sqlite3.OperationalError):
+            if not isinstance(error, sqlite3.OperationalError | OSError):
                 _remove(self._file(digest))
         return found, vectors, counts, truncated
 
@@ -90,9 +90,10 @@ class EmbeddingCache:
         try:
             with self._open(digest) as connection, connection:
                 connection.executemany("INSERT OR REPLACE INTO vectors VALUES (?, ?, ?, ?)", rows)
-        except sqlite3.DatabaseError as error:
+        except (sqlite3.DatabaseError, OSError) as error:
             # A full disk or a lock held too long costs time on the next visit, not the result of this one.
             logger.warning("the embedding cache was not written: %s", error)
+            return
         self._prune(keep=digest)
 
     def clear(self) -> None:

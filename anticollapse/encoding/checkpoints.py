@@ -19,6 +19,7 @@ logger = logging.getLogger(__name__)
 HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,95}(/[A-Za-z0-9][\w.-]{0,95})?")
 ALLOWED_MODULES = ("sentence_transformers.", "anticollapse.")
 HUB_FILES = ("*.json", "*.safetensors", "*.txt", "*.model", "*.tiktoken", "README.md")
+TOKENIZERS = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model", "*.tiktoken", "whitespacetokenizer_config.json")
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt")
 
 T = TypeVar("T")
@@ -121,6 +122,9 @@ def check_folder(folder: Path) -> None:
             )
     if not any(folder.rglob("*.safetensors")):
         raise EncoderError("there are no safetensors weights", where=str(folder), remedy="Save the encoder again")
+    # transformers makes up an empty tokenizer where there is none, and every sentence becomes unknown tokens.
+    if not any(found for pattern in TOKENIZERS for found in folder.rglob(pattern)):
+        raise EncoderError("there is no tokenizer", where=str(folder), remedy="Save the encoder with its tokenizer")
 
 
 def digest_folder(folder: Path) -> str:

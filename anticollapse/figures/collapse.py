@@ -16,6 +16,7 @@ DENSE_ABOVE = 20_000
 """Points a panel above which single points are no longer drawn."""
 
 MARK = "#D81B60"
+LINE = "#7C8594"  # seen on white and on black
 COLUMNS = 3
 GOLDEN = 0.618033988749895
 
@@ -105,7 +106,7 @@ def label_figure(panels: Sequence[LabelPanel], scores: NDArray[np.float64], text
             tickvals=[0, 1, 2, 3, 4, 5],
             showticklabels=True,
             title_standoff=4,
-            title_text="human label (0 = unrelated, 5 = same meaning)" if columns < 3 else "human label (0–5)",
+            title_text="human label (0–5)",
             **place,
         )
     figure.update_yaxes(range=[min(low - 0.04, -0.04), 1.04])
@@ -152,13 +153,14 @@ def unrelated_histogram(series: Sequence[Series], cosines: Sequence[NDArray[np.f
     width = float(edges[1] - edges[0])
     figure = go.Figure()
     for one, values in zip(series, finite, strict=True):
+        mean = float(values.mean()) if len(values) else float("nan")
         share = np.histogram(values, edges)[0] / max(len(values), 1) * 100
         figure.add_trace(
             go.Scatter(
                 x=(edges[:-1] + edges[1:]) / 2,
                 y=share,
                 mode="lines",
-                name=one.name,
+                name=f"{one.name}: mean {mean:.2f}",
                 line_shape="hvh",
                 fill="tozeroy",
                 line={"color": one.colour, "width": 2},
@@ -167,11 +169,9 @@ def unrelated_histogram(series: Sequence[Series], cosines: Sequence[NDArray[np.f
             )
         )
         if len(values):
-            mean = float(values.mean())
             figure.add_vline(
                 x=mean,
                 line={"color": one.colour, "dash": "dot", "width": 1.5},
-                annotation={"text": f"mean {mean:.2f}", "font": {"color": one.colour}, "yanchor": "top"},
             )
     figure.update_xaxes(title_text="cosine of two random sentences (−1 to 1)", range=[float(edges[0]), 1.0])
     figure.update_yaxes(title_text=f"share of random pairs (% per {width:.3f})", rangemode="tozero")
@@ -220,7 +220,7 @@ def spectrum_figure(curves: Sequence[SpectrumCurve]) -> go.Figure:
                 )
             )
     figure.update_xaxes(title_text="direction, strongest first", type="log", dtick=1)
-    figure.update_yaxes(title_text="share of the squared length (%, log scale)", type="log", dtick=1)
+    figure.update_yaxes(title_text="share of the squared length (%, log scale)", type="log", dtick=1, tickformat=".4~g")
     figure.update_layout(showlegend=True)
     return base_layout(figure, revision="spectrum")
 
@@ -320,8 +320,8 @@ def _bands(panel: LabelPanel) -> list[go.Scatter]:
         y=means,
         mode="lines+markers",
         name="mean",
-        line={"color": "#444B57", "width": 2},
-        marker={"size": 8, "color": "#FFFFFF", "line": {"color": "#444B57", "width": 2}},
+        line={"color": LINE, "width": 2},
+        marker={"size": 8, "color": "#FFFFFF", "line": {"color": LINE, "width": 2}},
         customdata=np.stack([panel.counts[filled], low, high], axis=1),
         hovertemplate="mean cosine %{y:.3f}, middle half %{customdata[1]:.3f} to %{customdata[2]:.3f}, "
         "%{customdata[0]} pairs<extra></extra>",

@@ -1,4 +1,4 @@
-"""Tables of measures."""
+"""Tables of measures and of pairs, with each encoder in its colour."""
 
 from __future__ import annotations
 
@@ -10,28 +10,57 @@ import streamlit as st
 from anticollapse.doctor import Report
 from anticollapse.figures.style import Series
 from anticollapse.measures.result import Measure
+from pages.common.state import escape
+
+STYLED_CELLS = 20_000
+"""Above this many cells colouring a table costs more time than it is worth."""
+
+
+def dot(series: Series) -> str:
+    """The encoder's name for Markdown, with a dot in its colour."""
+    return f':color[●]{{foreground="{series.colour}"}} {escape(series.name)}'
 
 
 def measures(reports: Sequence[tuple[Series, Report]]) -> None:
-    """Measures × encoders, each with its interval and n, in the order outcome, then diagnosis.
+    """Measures × encoders, each with its interval, in the order outcome, then diagnosis.
 
     Args:
         reports: Reports on one set.
     """
-    first = reports[0][1].diagnosis.measures
     rows = []
-    for key, measure in first.items():
-        row = {"measure": measure.name, "unit": measure.unit}
-        row |= {series.name: _cell(report.diagnosis[key]) for series, report in reports}
-        rows.append(row | {"how to read it": measure.reads_as, "what it is": measure.meaning})
-    frame = pd.DataFrame(rows)
-    config = {
-        series.name: st.column_config.TextColumn(series.name, width="medium", alignment="right")
-        for series, _ in reports
-    }
-    config["measure"] = st.column_config.TextColumn("measure", pinned=True)
-    st.dataframe(frame, hide_index=True, column_config=config, height="content", alt="Measures of each encoder")
+    reasons: dict[str, None] = {}
+    for key, first in reports[0][1].diagnosis.measures.items():
+        found = [(series, report.diagnosis[key]) for series, report in reports]
+        row: dict[str, str] = {"measure": f"**{first.name}**"}
+        row |= {dot(series): _cell(measure) for series, measure in found}
+        row |= {"unit": first.unit, "n": f"{first.n:,} {first.counts}", "how to read it": escape(first.reads_as)}
+        rows.append(row)
+        for series, measure in found:
+            if not measure.defined:
+                reasons[f"{first.name}, {escape(series.name)}: {escape(measure.undefined)}."] = None
+    values = [dot(series) for series, _ in reports]
+    styled = pd.DataFrame(rows).set_index("measure").style.set_properties(subset=values, **{"text-align": "right"})
+    st.table(styled, border="horizontal")
+    for reason in reasons:
+        st.caption(reason)
+
+
+def coloured(frame: pd.DataFrame, series: Sequence[Series]) -> object:
+    """The cosines of each encoder in its colour; the frame itself where it is large.
+
+    Args:
+        frame: A column for each encoder, named like it.
+        series: The encoders.
+    """
+    if frame.size > STYLED_CELLS:
+        return frame
+    styled = frame.style
+    for one in series:
+        styled = styled.set_properties(subset=[one.name], color=one.colour)
+    return styled
 
 
 def _cell(measure: Measure) -> str:
-    return measure.describe()
+    if not measure.defined:
+        return "undefined"
+    return escape(measure.describe().rpartition(", n = ")[0])

@@ -1,0 +1,168 @@
+"""Loading: names, layouts, the checkpoint root, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from huggingface_hub.errors import OfflineModeIsEnabled, RepositoryNotFoundError
+from safetensors.torch import load_file, save_file
+
+from anticollapse.encoding import list_encoders, load_encoder, resolve_encoder
+from anticollapse.encoding.checkpoints import digest_folder
+from anticollapse.errors import EncoderError
+
+
+@pytest.fixture
+def root(tmp_path, tiny_encoder):
+    root = tmp_path / "root"
+    shutil.copytree(tiny_encoder, root / "tiny")
+    return root
+
+
+def test_embedded_name_folder_and_plain_layout_give_the_same_vectors(root, tiny_encoder):
+    by_name = load_encoder("tiny", root=root)
+    by_folder = load_encoder(tiny_encoder)
+    plain = load_encoder(tiny_encoder.parent / "plain")
+    vectors = by_name.encode(["a dog", "the cat"]).vectors
+    np.testing.assert_array_equal(vectors, by_folder.encode(["a dog", "the cat"]).vectors)
+    np.testing.assert_allclose(vectors, plain.encode(["a dog", "the cat"]).vectors, atol=1e-6)
+    assert by_name.digest == by_folder.digest
+    assert (by_name.dim, by_name.max_tokens) == (32, 16)
+
+
+def test_listing(root):
+    (root / "notes").mkdir()
+    shutil.copytree(root / "tiny", root / "run1" / "model")
+    infos = {info.name: info for info in list_encoders(root)}
+    assert set(infos) == {"tiny", "run1"}
+    assert infos["run1"].kind == "trained"
+    assert (infos["tiny"].dim, infos["tiny"].layers) == (32, 2)
+    assert resolve_encoder("run1", root=root) == (root / "run1" / "model").resolve()
+
+
+@pytest.mark.parametrize("name", ["../outside", "/etc", "tiny/../../outside", "", "a\0b", ".", "no such thing"])
+def test_confined_names_stay_under_the_root(root, name):
+    shutil.copytree(root / "tiny", root.parent / "outside")
+    with pytest.raises(EncoderError):
+        resolve_encoder(name, root=root, confined=True)
+
+
+def test_confined_symbolic_link_out_of_the_root(root):
+    shutil.copytree(root / "tiny", root.parent / "outside")
+    (root / "link").symlink_to(root.parent / "outside")
+    with pytest.raises(EncoderError):
+        resolve_encoder("link", root=root, confined=True)
+
+
+def test_unknown_name_says_what_there_is(root):
+    with pytest.raises(EncoderError, match="tiny"):
+        load_encoder("tinny", root=root)
+
+
+def test_pickled_weights_are_refused(root):
+    torch.save(load_file(root / "tiny" / "model.safetensors"), root / "tiny" / "pytorch_model.bin")
+    (root / "tiny" / "model.safetensors").unlink()
+    with pytest.raises(EncoderError, match="pickle"):
+        load_encoder("tiny", root=root)
+
+
+def test_pickled_weights_of_an_added_module_are_refused(root):
+    modules = json.loads((root / "tiny" / "modules.json").read_text())
+    modules.append({"idx": 2, "name": "2", "path": "2_Dense", "type": "sentence_transformers.models.Dense"})
+    (root / "tiny" / "modules.json").write_text(json.dumps(modules))
+    (root / "tiny" / "2_Dense").mkdir()
+    torch.save({}, root / "tiny" / "2_Dense" / "pytorch_model.bin")
+    with pytest.raises(EncoderError, match="pickle"):
+        load_encoder("tiny", root=root)
+
+
+@pytest.mark.parametrize("kind", ["os.system", "evil.Module", 7])
+def test_modules_with_code_of_their_own_are_refused(root, kind):
+    modules = json.loads((root / "tiny" / "modules.json").read_text())
+    modules[1]["type"] = kind
+    (root / "tiny" / "modules.json").write_text(json.dumps(modules))
+    with pytest.raises(EncoderError, match="type"):
+        load_encoder("tiny", root=root)
+
+
+@pytest.mark.parametrize("damage", ["truncate", "not json", "empty json", "no tokenizer"])
+def test_damaged_folders_are_one_message(root, damage):
+    folder = root / "tiny"
+    if damage == "truncate":
+        weights = (folder / "model.safetensors").read_bytes()
+        (folder / "model.safetensors").write_bytes(weights[: len(weights) // 2])
+    elif damage == "not json":
+        (folder / "modules.json").write_text("{")
+    elif damage == "empty json":
+        (folder / "config.json").write_text("{}")
+    else:
+        (folder / "tokenizer.json").unlink()
+        (folder / "tokenizer_config.json").unlink()
+    with pytest.raises(EncoderError) as error:
+        load_encoder("tiny", root=root)
+    assert "\n" not in str(error.value)
+
+
+def test_half_precision_weights_are_computed_in_float32(root):
+    file = root / "tiny" / "model.safetensors"
+    save_file({k: v.half() for k, v in load_file(file).items()}, file, metadata={"format": "pt"})
+    config = json.loads((root / "tiny" / "config.json").read_text())
+    (root / "tiny" / "config.json").write_text(json.dumps(config | {"dtype": "float16"}))
+    encoder = load_encoder("tiny", root=root)
+    assert {p.dtype for p in encoder.model.parameters()} == {torch.float32}
+
+
+def test_digest_follows_the_content_not_the_place(root, tiny_encoder):
+    before = digest_folder(root / "tiny")
+    assert before == digest_folder(tiny_encoder)
+    (root / "tiny" / "README.md").write_text("a card changes no vector")
+    assert digest_folder(root / "tiny") == before
+    config = root / "tiny" / "config.json"
+    config.write_text(config.read_text().replace('"num_attention_heads": 4', '"num_attention_heads": 2'))
+    assert digest_folder(root / "tiny") != before
+
+
+def test_hub_name_downloads_and_loads(root, tiny_encoder, monkeypatch):
+    asked = {}
+
+    def snapshot(name, *, allow_patterns):
+        asked.update(name=name, patterns=allow_patterns)
+        return str(tiny_encoder)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot)
+    encoder = load_encoder("someone/tiny-bert", root=root)
+    assert asked["name"] == "someone/tiny-bert"
+    assert not any(pattern.endswith((".bin", ".py", "*")) for pattern in asked["patterns"])
+    assert encoder.encode(["a dog"]).vectors.shape == (1, 32)
+
+
+def test_hub_offline(root, monkeypatch):
+    def offline(*_, **__):
+        raise OfflineModeIsEnabled
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", offline)
+    with pytest.raises(EncoderError, match=r"offline: .* Use an embedded or local encoder"):
+        load_encoder("someone/tiny-bert", root=root)
+
+
+def test_hub_really_offline(root):
+    with pytest.raises(EncoderError, match="offline"):
+        load_encoder("someone/tiny-bert", root=root)
+
+
+def test_hub_unknown(root, monkeypatch):
+    def unknown(*_, **__):
+        raise RepositoryNotFoundError.__new__(RepositoryNotFoundError)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", unknown)
+    with pytest.raises(EncoderError, match="neither this machine nor the Hub"):
+        load_encoder("someone/tiny-bert", root=root)
+
+
+def test_unknown_device(tiny_encoder):
+    with pytest.raises(EncoderError, match="device"):
+        load_encoder(tiny_encoder, device="quantum")
