@@ -125,6 +125,17 @@ def test_equal_vectors_have_no_centred_spectrum(measure):
     assert "at least two sentences" in measure(np.ones((1, 5))).undefined
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_vectors_that_differ_by_rounding_have_no_centred_spectrum(dtype):
+    rng = np.random.default_rng(0)
+    noise = 1 + np.finfo(dtype).eps * rng.integers(-1, 2, (40, 5))
+    x = (np.array([0.3, -0.2, 0.7, 0.1, 0.5]) * noise).astype(dtype)
+    assert np.ptp(x, axis=0).max() > 0
+    assert "all vectors are equal" in isoscore(x).undefined
+    coarse = 1 + 1000 * (noise - 1)
+    assert isoscore((x[0] * coarse).astype(dtype)).value > 0.1
+
+
 def test_equal_vectors_use_one_direction():
     x = np.full((40, 5), 0.1, dtype=np.float32)
     assert effective_rank(x).value == pytest.approx(1)

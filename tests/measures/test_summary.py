@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_info
 
 from anticollapse.errors import EncoderError, OptionError
 from anticollapse.measures import diagnose, pair_cosines
@@ -165,3 +167,14 @@ def test_bad_input_is_a_clear_error():
     vectors[5, 2] = np.nan
     with pytest.raises(EncoderError, match="sentence 6"):
         diagnose(vectors, first, second, scores)
+
+
+def test_diagnoses_at_the_same_time_agree_and_leave_the_threads_as_they_were():
+    def threads() -> list[int]:
+        return [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
+
+    before = threads()
+    with ThreadPoolExecutor(4) as pool:
+        results = list(pool.map(lambda _: diagnose(*data()).to_json(), range(8)))
+    assert all(result == results[0] for result in results)
+    assert threads() == before

@@ -1,0 +1,390 @@
+"""Which tokens make the sentence vectors: contributions, dominance, and norm against frequency.
+
+The contribution of token t to its sentence vector s = Σ pₜ is aₜ = ⟨pₜ, s⟩ / ‖s‖²; in each sentence they sum to 1.
+Sums over sentences weigh each sentence by its number of tokens, so that tokens that all contribute alike (aₜ = 1/n)
+make up exactly as much of the vectors as of the token count: their dominance, the ratio of the two shares, is 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from anticollapse.encoding import TokenCounts, TokenParts, readable
+from anticollapse.measures.correlation import bootstrap_correlations
+from anticollapse.measures.resampling import default_resamples, jackknife_interval, percentile_interval
+from anticollapse.measures.result import Definition, Measure, to_plain
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+
+BAND_EDGES = (10, 100, 1_000, 10_000)
+"""Last frequency rank of each band; special tokens are a band of their own, before the first."""
+
+MIN_OCCURRENCES = 3
+"""Token types that occur less often are left out of the correlation of norm and frequency: their mean norm is noise."""
+
+VECTOR_SHARE = Definition(
+    key="vector_share",
+    name="Share of the sentence vectors",
+    unit="share",
+    meaning="How much of the sentence vectors these tokens make up.",
+    reads_as="compare it with their share of the tokens",
+    counts="sentences",
+)
+DOMINANCE = Definition(
+    key="dominance",
+    name="Dominance",
+    unit="ratio",
+    meaning="How many times as much these tokens make up of the sentence vectors as of the token count.",
+    reads_as="1: as much as any other token; above 1 they dominate the mean",
+    counts="sentences",
+)
+FREQUENT_DOMINANCE = Definition(
+    key="frequent_dominance",
+    name="Dominance of the 100 most frequent tokens",
+    unit="ratio",
+    meaning="How many times as much they make up of the sentence vectors as of the token count.",
+    reads_as="1: as much as any other token; above 1 they dominate the mean",
+    counts="sentences",
+)
+SPECIAL_DOMINANCE = Definition(
+    key="special_dominance",
+    name="Dominance of special tokens",
+    unit="ratio",
+    meaning="How many times as much [CLS], [SEP] and the like make up of the sentence vectors as of the token count.",
+    reads_as="1: as much as any other token; above 1 they dominate the mean",
+    counts="sentences",
+)
+NORM_FREQUENCY = Definition(
+    key="norm_frequency",
+    name="Norm against frequency",
+    unit="Spearman ×100",
+    meaning="Whether tokens that occur more often have longer vectors, over token types.",
+    reads_as="0 is no relation; above 0 frequent tokens are longer and weigh more in the mean",
+    counts="token types",
+)
+
+
+@dataclass(frozen=True)
+class TypeUse:
+    """Token types that occur, most frequent first in the sentences analysed.
+
+    Attributes:
+        ids: ``(V,)`` token ids.
+        labels: V tokens as people read them.
+        special: ``(V,)`` whether it is one of the tokenizer's own.
+        counts: ``(V,)`` occurrences in the sentences analysed.
+        frequency: ``(V,)`` occurrences in the text (or reference) that ranks tokens.
+        rank: ``(V,)`` rank by that, from 1; 0 for special tokens.
+        token_share: ``(V,)`` share of all tokens; sums to 1.
+        vector_share: ``(V,)`` share of the sentence vectors; sums to 1.
+        norm: ``(V,)`` mean length of its vectors as they enter the pooling.
+    """
+
+    ids: IntArray
+    labels: tuple[str, ...]
+    special: NDArray[np.bool_]
+    counts: IntArray
+    frequency: IntArray
+    rank: IntArray
+    token_share: FloatArray
+    vector_share: FloatArray
+    norm: FloatArray
+
+    @property
+    def dominance(self) -> FloatArray:
+        """``(V,)`` share of the vectors divided by share of the tokens."""
+        return np.asarray(self.vector_share / self.token_share)
+
+    def most_dominant(self, count: int = 20, *, least: int = MIN_OCCURRENCES) -> IntArray:
+        """Rows of the types that make up most of the vectors beyond their share of the tokens.
+
+        Args:
+            count: How many.
+            least: Occurrences a type needs.
+        """
+        excess = np.where(self.counts >= least, self.vector_share - self.token_share, -np.inf)
+        order = np.argsort(-excess, kind="stable")[:count]
+        return order[np.isfinite(excess[order])]
+
+
+@dataclass(frozen=True)
+class Band:
+    """Token types of neighbouring frequency ranks.
+
+    Attributes:
+        name: ``special``, ``1–10``, ``11–100``, …
+        low: First rank; 0 for special tokens.
+        high: Last rank; None for the last band, which holds every rarer token.
+        n_types: Types of this band that occur.
+        n_tokens: Their occurrences.
+        token_share: Their share of all tokens.
+        vector_share: Their share of the sentence vectors.
+        dominance: The ratio of the two.
+    """
+
+    name: str
+    low: int
+    high: int | None
+    n_types: int
+    n_tokens: int
+    token_share: float
+    vector_share: Measure
+    dominance: Measure
+
+
+@dataclass(frozen=True)
+class TokenUse:
+    """Which tokens make the sentence vectors of one encoder.
+
+    Attributes:
+        types: By token type.
+        bands: By frequency band.
+        measures: Headline numbers by key.
+        n_sentences: Sentences analysed.
+        n_tokens: Tokens in them.
+        notes: Full sentences on what was left out.
+    """
+
+    types: TypeUse
+    bands: tuple[Band, ...]
+    measures: Mapping[str, Measure]
+    n_sentences: int
+    n_tokens: int
+    notes: tuple[str, ...] = ()
+
+    def to_json(self, *, top: int = 50) -> dict[str, Any]:
+        """Plain JSON types, with the ``top`` most dominant token types."""
+        types = self.types
+        rows = [
+            {
+                "token": types.labels[i],
+                "id": int(types.ids[i]),
+                "special": bool(types.special[i]),
+                "rank": int(types.rank[i]),
+                "occurrences": int(types.counts[i]),
+                "token_share": float(types.token_share[i]),
+                "vector_share": float(types.vector_share[i]),
+                "dominance": float(types.dominance[i]),
+                "norm": float(types.norm[i]),
+            }
+            for i in types.most_dominant(top)
+        ]
+        bands = [
+            {"name": b.name, "types": b.n_types, "tokens": b.n_tokens, "token_share": b.token_share}
+            | {m.key: to_plain(m.value) for m in (b.vector_share, b.dominance)}
+            | {f"{m.key}_ci": to_plain(m.interval) for m in (b.vector_share, b.dominance)}
+            for b in self.bands
+        ]
+        return {
+            "n_sentences": self.n_sentences,
+            "n_tokens": self.n_tokens,
+            "measures": {key: measure.to_json() for key, measure in self.measures.items()},
+            "bands": bands,
+            "dominant_tokens": rows,
+            "notes": list(self.notes),
+        }
+
+
+def contributions(parts: TokenParts) -> FloatArray:
+    """Contribution of each token to its sentence vector: aₜ = ⟨pₜ, s⟩ / ‖s‖².
+
+    Args:
+        parts: Token parts.
+
+    Returns:
+        ``(T,)``; they sum to 1 in each sentence, and are NaN in one with the zero vector.
+    """
+    vectors = parts.vectors
+    squares = np.einsum("nd,nd->n", vectors, vectors)
+    sentence = np.repeat(np.arange(parts.n_sentences), parts.lengths)
+    dots = np.einsum("td,td->t", parts.parts, vectors[sentence])
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(squares[sentence] > 0, dots / squares[sentence], np.nan)
+
+
+def token_use(
+    chunks: Iterable[TokenParts], counts: TokenCounts, *, groups: IntArray | None = None, seed: int = 0
+) -> TokenUse:
+    """Aggregate contributions by token type and by frequency band, some sentences at a time.
+
+    Args:
+        chunks: Token parts of distinct sentences, as :func:`~anticollapse.encoding.iter_token_parts` gives them.
+        counts: Frequencies that rank the tokens: of the user's own text, or a reference count.
+        groups: ``(N,)`` groups of sentences that are not independent
+            (:func:`~anticollapse.measures.resampling.linked_groups`).
+        seed: Seed of the bootstrap.
+    """
+    totals = TokenUseSweep(counts)
+    for parts in chunks:
+        totals.add(parts)
+    return totals.finish(groups, seed=seed)
+
+
+class TokenUseSweep:
+    """Collects :class:`TokenUse`, some sentences at a time.
+
+    Args:
+        counts: Frequencies that rank the tokens.
+    """
+
+    def __init__(self, counts: TokenCounts) -> None:
+        size = len(counts.counts)
+        self.reference = counts
+        self.occurrences = np.zeros(size)
+        self.weighted = np.zeros(size)  # Σ n aₜ by type
+        self.norms = np.zeros(size)
+        self.labels: dict[int, str] = {}
+        # Band 0 holds special tokens (rank 0), then the ranks up to each edge, then all rarer ones.
+        self.band = np.digitize(counts.ranks, [1, *(edge + 1 for edge in BAND_EDGES)])
+        self.band_weighted: list[FloatArray] = []
+        self.band_tokens: list[FloatArray] = []
+        self.n_zero = 0
+        self.n_cut = 0
+
+    def add(self, parts: TokenParts) -> None:
+        """Take in token parts of sentences that were in no earlier call."""
+        shares = contributions(parts)
+        lengths = parts.lengths
+        sentence = np.repeat(np.arange(parts.n_sentences), lengths)
+        usable = np.isfinite(shares)
+        self.n_zero += parts.n_sentences - len(np.unique(sentence[usable]))
+        self.n_cut += int(parts.truncated.sum())
+        ids, size = parts.ids[usable], len(self.occurrences)
+        weighted = shares[usable] * lengths[sentence[usable]]
+        self.occurrences += np.bincount(ids, minlength=size)
+        self.weighted += np.bincount(ids, weighted, minlength=size)
+        self.norms += np.bincount(ids, parts.norms[usable], minlength=size)
+        for i in np.unique(ids):
+            if int(i) not in self.labels:
+                text = parts.vocabulary[int(i)]
+                self.labels[int(i)] = text if self.reference.special[i] else readable(text, parts.style)
+        n_bands = len(BAND_EDGES) + 2
+        cell = sentence[usable] * n_bands + self.band[ids]
+        shape = (parts.n_sentences, n_bands)
+        size = parts.n_sentences * n_bands
+        self.band_weighted.append(np.bincount(cell, weighted, minlength=size).reshape(shape).astype(np.float64))
+        self.band_tokens.append(np.bincount(cell, minlength=size).reshape(shape).astype(np.float64))
+
+    def finish(self, groups: IntArray | None = None, *, seed: int = 0) -> TokenUse:
+        """The result; arguments as :func:`token_use` takes them, groups in the order in which sentences were added."""
+        n_bands = len(BAND_EDGES) + 2
+        weighted = np.concatenate(self.band_weighted) if self.band_weighted else np.zeros((0, n_bands))
+        tokens = np.concatenate(self.band_tokens) if self.band_tokens else np.zeros((0, n_bands))
+        types = self._types()
+        bands = tuple(self._bands(types, weighted, tokens, groups))
+        frequent = slice(1, 3)  # ranks 1 to 100
+        measures = (
+            _dominance(FREQUENT_DOMINANCE, weighted, tokens, frequent, groups),
+            _dominance(SPECIAL_DOMINANCE, weighted, tokens, slice(0, 1), groups),
+            norm_against_frequency(types, seed=seed),
+        )
+        return TokenUse(
+            types=types,
+            bands=bands,
+            measures=MappingProxyType({m.key: m for m in measures}),
+            n_sentences=len(tokens),
+            n_tokens=int(tokens.sum()),
+            notes=tuple(self._notes()),
+        )
+
+    def _types(self) -> TypeUse:
+        seen = np.flatnonzero(self.occurrences)
+        seen = seen[np.lexsort((seen, -self.occurrences[seen]))]
+        total = max(self.occurrences.sum(), 1.0)
+        return TypeUse(
+            ids=seen,
+            labels=tuple(self.labels[int(i)] for i in seen),
+            special=self.reference.special[seen],
+            counts=self.occurrences[seen].astype(np.int64),
+            frequency=self.reference.counts[seen],
+            rank=self.reference.ranks[seen],
+            token_share=self.occurrences[seen] / total,
+            vector_share=self.weighted[seen] / total,
+            norm=self.norms[seen] / self.occurrences[seen],
+        )
+
+    def _bands(
+        self, types: TypeUse, weighted: FloatArray, tokens: FloatArray, groups: IntArray | None
+    ) -> Iterator[Band]:
+        of_type = self.band[types.ids]
+        total = max(float(tokens.sum()), 1.0)
+        lows = [0, 1, *(edge + 1 for edge in BAND_EDGES)]
+        highs = [0, *BAND_EDGES, None]
+        for b, (low, high) in enumerate(zip(lows, highs, strict=True)):
+            n_types = int((of_type == b).sum())
+            if not n_types:
+                continue
+            yield Band(
+                name="special" if b == 0 else f"{low:,}–{high:,}" if high is not None else f"{low:,} and rarer",
+                low=low,
+                high=high,
+                n_types=n_types,
+                n_tokens=int(tokens[:, b].sum()),
+                token_share=float(tokens[:, b].sum()) / total,
+                vector_share=_ratio(VECTOR_SHARE, weighted[:, b], tokens.sum(axis=1), groups),
+                dominance=_ratio(DOMINANCE, weighted[:, b], tokens[:, b], groups),
+            )
+
+    def _notes(self) -> Iterator[str]:
+        yield f"Tokens are ranked by their frequency in {self.reference.source}."
+        if self.reference.unmatched:
+            yield f"{self.reference.unmatched:,} lines of the reference count gave no token of this encoder."
+        if self.n_zero:
+            yield f"{self.n_zero:,} sentences have the zero vector, in which no token has a share, and are left out."
+        if self.n_cut:
+            yield f"{self.n_cut:,} sentences are longer than the encoder reads; tokens of their ends are not counted."
+
+
+def norm_against_frequency(types: TypeUse, *, seed: int = 0) -> Measure:
+    """Spearman's correlation ×100 of mean norm and frequency over token types, special ones left out.
+
+    Args:
+        types: Token types.
+        seed: Seed of the bootstrap over types.
+    """
+    chosen = ~types.special & (types.counts >= MIN_OCCURRENCES)
+    n = int(chosen.sum())
+    frequency, norm = types.counts[chosen].astype(np.float64), types.norm[chosen]
+    if n < 3:
+        return NORM_FREQUENCY.undefined(f"fewer than 3 token types occur at least {MIN_OCCURRENCES} times", n)
+    if np.ptp(frequency) == 0 or np.ptp(norm) <= 1e-9 * np.abs(norm).max():
+        return NORM_FREQUENCY.undefined("all token types are equally frequent, or their vectors equally long", n)
+    samples = bootstrap_correlations(frequency, norm[None], kind="spearman", seed=seed)[:, 0]
+    value = 100 * float(stats.spearmanr(frequency, norm).statistic)
+    details = {"interval": f"bootstrap, {default_resamples(n):,} resamples of token types"}
+    return NORM_FREQUENCY.measured(value, percentile_interval(100 * samples), n, details)
+
+
+def _dominance(
+    definition: Definition, weighted: FloatArray, tokens: FloatArray, bands: slice, groups: IntArray | None
+) -> Measure:
+    """The dominance of some bands together, with the two shares beside their ratio."""
+    total = max(float(tokens.sum()), 1.0)
+    above, below = weighted[:, bands].sum(axis=1), tokens[:, bands].sum(axis=1)
+    shares = {"token_share": float(below.sum()) / total, "vector_share": float(above.sum()) / total}
+    return _ratio(definition, above, below, groups, shares)
+
+
+def _ratio(
+    definition: Definition,
+    above: FloatArray,
+    below: FloatArray,
+    groups: IntArray | None,
+    details: Mapping[str, object] = MappingProxyType({}),
+) -> Measure:
+    """Σ above / Σ below over sentences, with a jackknife interval."""
+    n, total = len(below), float(below.sum())
+    if total == 0:
+        return definition.undefined("no such token occurs", n)
+    value = float(above.sum()) / total
+    interval = jackknife_interval(value, (above - value * below) / total, groups) if n > 1 else None
+    note = {"interval": "jackknife over sentences" if groups is None else "jackknife over sentences linked by pairs"}
+    return definition.measured(value, interval, n, {**details, **(note if interval else {})})
