@@ -66,12 +66,13 @@ def _finding(found: Found) -> None:
     for series, report in found:
         value = report.diagnosis["mean_unrelated_cosine"].value
         if value is not None:
-            parts.append(f"{value:.2f} under {state.escape(series.name)}")
+            middle = "" if parts else " on average"
+            parts.append(f"{value:.2f}{middle} under {state.escape(series.name)}")
     if not parts:
         st.title("There are too few sentences to say whether it collapses")
         return
     text = parts[0] if len(parts) == 1 else ", ".join(parts[:-1]) + f" and {parts[-1]}"
-    st.title(f"Unrelated sentences score {text} on average", anchor=False)
+    st.title(f"Unrelated sentences score {text}", anchor=False)
     st.caption(
         "That is the mean cosine of any two different sentences of this data. Sentences that have nothing to do with "
         "each other should score near 0; near 1 the encoder says that everything means the same."
@@ -160,7 +161,7 @@ def _pair_table(found: Found, pairs: PairSet, selected: Sequence[int]) -> None:
     number = st.column_config.NumberColumn
     config: dict[str, object] = {series.name: number(series.name, format="%.3f", width="small") for series, _ in found}
     config |= {"row": number("row", width=55), "label": number("label", format="%.1f", width=55)}
-    config |= {name: st.column_config.TextColumn(name, width="large") for name in ("sentence 1", "sentence 2")}
+    config |= {name: st.column_config.TextColumn(name, width=310) for name in ("sentence 1", "sentence 2")}
     st.session_state["_table_positions"] = positions
     st.dataframe(
         tables.coloured(frame, [series for series, _ in found]),
@@ -169,8 +170,7 @@ def _pair_table(found: Found, pairs: PairSet, selected: Sequence[int]) -> None:
         key="pair_table",
         on_select="rerun",
         selection_mode="multi-row",
-        height=min(40 + 56 * len(frame), 480),
-        row_height=56,
+        height=min(38 + 35 * len(frame), 430),
         alt="Pairs with their labels and the cosine under each encoder",
     )
     st.download_button(

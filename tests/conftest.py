@@ -14,7 +14,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 
-WORDS = (  # noqa: SIM905  a list would take a page
+WORDS = (
     "a an the man woman dog cat child is are not playing running sleeping eating rides guitar piano horse ball food on "
     "in of and to with market bank river stock fell rose red blue big small two three four ##s ##ing ##ed , . ! ?"
 ).split()

@@ -31,16 +31,15 @@ def measures(reports: Sequence[tuple[Series, Report]]) -> None:
     reasons: dict[str, None] = {}
     for key, first in reports[0][1].diagnosis.measures.items():
         found = [(series, report.diagnosis[key]) for series, report in reports]
-        row: dict[str, str] = {"measure": f"**{first.name}**"}
+        note = f"{first.unit}; {first.reads_as}"
+        row: dict[str, str] = {"measure": f"**{first.name}**  \n:small[:gray[{escape(note)}]]"}
         row |= {dot(series): _cell(measure) for series, measure in found}
-        row |= {"unit": first.unit, "n": f"{first.n:,} {first.counts}", "how to read it": escape(first.reads_as)}
+        row |= {"n": f"{first.n:,} {first.counts}"}
         rows.append(row)
         for series, measure in found:
             if not measure.defined:
                 reasons[f"{first.name}, {escape(series.name)}: {escape(measure.undefined)}."] = None
-    values = [dot(series) for series, _ in reports]
-    styled = pd.DataFrame(rows).set_index("measure").style.set_properties(subset=values, **{"text-align": "right"})
-    st.table(styled, border="horizontal")
+    st.table(pd.DataFrame(rows).set_index("measure"), border="horizontal")
     for reason in reasons:
         st.caption(reason)
 
@@ -63,4 +62,6 @@ def coloured(frame: pd.DataFrame, series: Sequence[Series]) -> object:
 def _cell(measure: Measure) -> str:
     if not measure.defined:
         return "undefined"
-    return escape(measure.describe().rpartition(", n = ")[0])
+    # Hard blanks: a line may break before the interval, not inside it.
+    value, _, interval = measure.describe().rpartition(", n = ")[0].partition(" [")
+    return escape(value) + (" " + escape(f"[{interval}".replace(" ", "\u00a0")) if interval else "")

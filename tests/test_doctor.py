@@ -1,0 +1,104 @@
+"""The whole diagnosis against plain sentence-transformers, scipy and a double loop."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from scipy.stats import pearsonr, spearmanr
+from sentence_transformers import SentenceTransformer
+
+from anticollapse.cli import main
+from anticollapse.data import load_pairs
+from anticollapse.doctor import examine
+from anticollapse.encoding import load_encoder
+
+KEYS = (
+    "n_pairs spearman spearman_ci pearson mean_unrelated_cosine alignment uniformity effective_rank "
+    "first_component_share isoscore std_sqrt_d label_profile truncated"
+).split()
+
+
+def naive(folder, pairs):
+    """Spearman, Pearson and the mean cosine of unrelated sentences the slow and plain way."""
+    model = SentenceTransformer(str(folder), device="cpu")
+    distinct = list(dict.fromkeys([s for pair in zip(pairs.sentences1, pairs.sentences2, strict=True) for s in pair]))
+    vectors = dict(zip(distinct, model.encode(distinct, show_progress_bar=False), strict=True))
+
+    def cosine(a, b):
+        a, b = vectors[a].astype(np.float64), vectors[b].astype(np.float64)
+        return float(a @ b / np.sqrt((a @ a) * (b @ b)))
+
+    cosines = [cosine(a, b) for a, b in zip(pairs.sentences1, pairs.sentences2, strict=True)]
+    unit = np.stack([vectors[s] / np.linalg.norm(vectors[s]) for s in distinct]).astype(np.float64)
+    total = 0.0
+    for i in range(len(unit)):  # a double loop, its inner one in numpy
+        total += float((unit @ unit[i]).sum()) - float(unit[i] @ unit[i])
+    n = len(unit)
+    return spearmanr(pairs.scores, cosines)[0], pearsonr(pairs.scores, cosines)[0], total / (n * (n - 1))
+
+
+def check(report, expected):
+    assert report["spearman"] / 100 == pytest.approx(expected[0], abs=1e-4)
+    assert report["pearson"] / 100 == pytest.approx(expected[1], abs=1e-4)
+    assert report["mean_unrelated_cosine"] == pytest.approx(expected[2], abs=1e-4)
+
+
+def test_demo_equals_the_plain_way(raw_mini, capsys):
+    assert main(["doctor", str(raw_mini), "--pairs", "demo:dev", "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert set(KEYS) <= set(report)
+    assert report["spearman_ci"][0] < report["spearman"] < report["spearman_ci"][1]
+    assert [row["n"] for row in report["label_profile"]] == [33] * 6
+    check(report, naive(raw_mini, load_pairs("demo:dev")))
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize("name", ["stsb:dev", "stsb-zh:dev"])
+def test_stsb_equals_the_plain_way(name, raw_mini, shared_data, monkeypatch, capsys):
+    monkeypatch.setenv("ANTICOLLAPSE_DATA", str(shared_data))
+    assert main(["doctor", str(raw_mini), "--pairs", name, "--json"]) == 0
+    check(json.loads(capsys.readouterr().out), naive(raw_mini, load_pairs(name)))
+
+
+def test_raw_collapses_and_centring_cures_the_mean(raw_mini):
+    from anticollapse.cures import cure_encoder
+
+    pairs = load_pairs("demo:dev")
+    raw = load_encoder(raw_mini)
+    cured = cure_encoder(raw, "centring", load_pairs("demo:train").sentences)
+    before, after = examine(raw, pairs).diagnosis, examine(cured, pairs).diagnosis
+    assert before["mean_unrelated_cosine"].value > 0.6
+    assert abs(after["mean_unrelated_cosine"].value) < 0.05
+    assert after["spread"].value > 2 * before["spread"].value
+
+
+def test_single_sentences_say_what_they_do_not_allow(tmp_path, tiny_encoder):
+    file = tmp_path / "one.txt"
+    file.write_text("a dog\nthe cat is sleeping\na man rides a horse\n")
+    report = examine(load_encoder(tiny_encoder), load_pairs(file))
+    assert report.diagnosis["mean_unrelated_cosine"].defined
+    assert "single sentences" in report.diagnosis["spearman"].undefined
+    json.dumps(report.to_json(), allow_nan=False)
+
+
+def test_one_pair_all_equal_and_unlabelled(tmp_path, tiny_encoder):
+    encoder = load_encoder(tiny_encoder)
+    for name, text in {
+        "one": "sentence1,sentence2,score\na dog,a cat,3\n",
+        "equal": "sentence1,sentence2,score\na dog,a cat,3\na man,the food,3\na ball,the bank,3\n",
+        "unlabelled": "sentence1,sentence2\na dog,a cat\na man,the food\n",
+    }.items():
+        file = tmp_path / f"{name}.csv"
+        file.write_text(text)
+        report = examine(encoder, load_pairs(file))
+        assert report.diagnosis["spearman"].undefined.startswith("undefined because")
+        json.dumps(report.to_json(), allow_nan=False)
+
+
+def test_truncated_rows_are_counted(tmp_path, tiny_encoder):
+    file = tmp_path / "long.csv"
+    file.write_text(f"sentence1,sentence2,score\n{'dog ' * 40},a cat,1\na man,the food,3\n{'a ' * 14},{'b ' * 99},2\n")
+    report = examine(load_encoder(tiny_encoder), load_pairs(file))
+    assert report.truncated.tolist() == [True, False, True]
