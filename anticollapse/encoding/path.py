@@ -62,24 +62,48 @@ class SentencePath:
         Raises:
             EncoderError: The pooling is no mean.
         """
+        factors, below = self.token_factors(ids, offsets, prompt_length)
+        return factors / np.repeat(self._divisors(segment_sums(below, offsets)), np.diff(offsets))
+
+    def token_factors(
+        self, ids: NDArray[np.int32], offsets: NDArray[np.int64], prompt_length: int | None = None
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """What each token adds above and below the fraction bar of a mean: Σ above × vector / Σ below.
+
+        Args:
+            ids: ``(T,)`` token ids.
+            offsets: ``(N + 1,)``.
+            prompt_length: Tokens of the encoder's prompt before each sentence, or None.
+
+        Returns:
+            ``(T,)`` above and ``(T,)`` below; both all ones in a plain mean.
+
+        Raises:
+            EncoderError: The pooling is no mean.
+        """
         if self.obstacle:
             raise EncoderError(self.obstacle, remedy="Choose an encoder with mean pooling")
-        lengths = np.diff(offsets)
-        place = np.arange(len(ids)) - np.repeat(offsets[:-1], lengths)
+        place = np.arange(len(ids)) - np.repeat(offsets[:-1], np.diff(offsets))
+        position = place + 1.0 if self._modes[0] == "weightedmean" else np.ones(len(ids))
         weights = np.ones(len(ids)) if self.weights is None else self.weights[ids]
-        below = segment_sums(weights, offsets)
-        mode = self._modes[0]
-        if mode == "weightedmean":
-            weights = weights * (place + 1)
-            below = segment_sums((place + 1.0) if self.weights is None else self.weights[ids], offsets)
+        above = weights * position
         if prompt_length and self.pooling is not None and not self.pooling.include_prompt:
-            weights = np.where(place < prompt_length, 0.0, weights)
-            if self.weights is None:  # with word weights, sentence-transformers still divides by all of them
-                below = segment_sums(weights, offsets)
-        below = np.maximum(below, _SMALLEST_SUM)
-        if mode == "mean_sqrt_len_tokens":
-            below = np.sqrt(below)
-        return weights / np.repeat(below, lengths)
+            above = np.where(place < prompt_length, 0.0, above)
+        # With word weights, sentence-transformers divides by their sum, whatever else weighs the tokens.
+        return above, above if self.weights is None else weights
+
+    def pool(self, sums: NDArray[np.float64], below: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Pooled vectors of sums.
+
+        Args:
+            sums: ``(N, d)`` sums of ``above`` × token vector.
+            below: ``(N,)`` sums of ``below``.
+        """
+        return sums / self._divisors(below)[:, None]
+
+    def _divisors(self, below: NDArray[np.float64]) -> NDArray[np.float64]:
+        divisors = np.maximum(below, _SMALLEST_SUM)
+        return np.sqrt(divisors) if self._modes[0] == "mean_sqrt_len_tokens" else divisors
 
     def apply_head(self, pooled: NDArray[np.floating]) -> NDArray[np.float64]:
         """Sentence vectors ``(N, d')`` of pooled vectors ``(N, d)``; in float64 where the head is linear."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +41,25 @@ class TokenEmbeddings:
     def lengths(self) -> NDArray[np.int64]:
         """``(N,)`` tokens of each sentence."""
         return np.diff(self.offsets)
+
+    def select(self, sentences: NDArray[np.int64]) -> TokenEmbeddings:
+        """The tokens of some sentences.
+
+        Args:
+            sentences: ``(n,)`` numbers of sentences, in the order wanted.
+        """
+        lengths = self.lengths[sentences]
+        offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
+        # Row j of the result is row (start of its sentence) + (its place in it) of this.
+        rows = np.arange(offsets[-1]) + np.repeat(self.offsets[:-1][sentences] - offsets[:-1], lengths)
+        return replace(
+            self,
+            vectors=self.vectors[..., rows, :],
+            offsets=offsets,
+            ids=self.ids[rows],
+            special=self.special[rows],
+            truncated=self.truncated[sentences],
+        )
 
     def text(self, token_id: int) -> str:
         """The token as its tokenizer writes it, for example ``##ing`` or ``▁the``."""
