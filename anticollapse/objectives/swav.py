@@ -11,7 +11,9 @@ from torch import Tensor
 from anticollapse.objectives._common import matrix, positive, same_shape
 
 
-def sinkhorn_knopp(scores: Tensor, *, epsilon: float = 0.05, iterations: int = 3) -> Tensor:
+def sinkhorn_knopp(
+    scores: Tensor, *, epsilon: float = 0.05, iterations: int = 3, weights: Tensor | None = None
+) -> Tensor:
     r"""Soft assignment of N rows to K clusters that fills all clusters evenly.
 
     The matrix :math:`\exp(S/\varepsilon)` is scaled by turns until its columns (clusters) sum to N/K and its rows to
@@ -21,6 +23,8 @@ def sinkhorn_knopp(scores: Tensor, *, epsilon: float = 0.05, iterations: int = 3
         scores: Similarity of each row to each prototype, shape (N, K).
         epsilon: Entropy weight, above 0; smaller is harder.
         iterations: Rounds, 1 or more; rows are scaled last.
+        weights: How much each row counts for the balance of the clusters, shape (N,), 0 or more; all rows count alike
+            when it is missing. A row of weight 0 is assigned but takes no room.
 
     Returns:
         Shape (N, K), rows sum to 1; no gradient flows through it.
@@ -41,9 +45,16 @@ def sinkhorn_knopp(scores: Tensor, *, epsilon: float = 0.05, iterations: int = 3
     positive("epsilon", epsilon)
     positive("iterations", iterations)
     n, k = scores.shape
+    if weights is None:
+        weights = scores.new_ones(n)
+    if weights.shape != (n,):
+        msg = f"weights must have shape ({n},), got {tuple(weights.shape)}"
+        raise ValueError(msg)
+    log_weights = weights.to(scores.dtype).log()[:, None]  # −inf for a row that takes no room
+    share = torch.logsumexp(log_weights, dim=0) - math.log(k)  # room of one cluster
     log_q = scores / epsilon
     for _ in range(iterations):
-        log_q = log_q - torch.logsumexp(log_q, dim=0, keepdim=True) + math.log(n / k)
+        log_q = log_q - torch.logsumexp(log_q + log_weights, dim=0, keepdim=True) + share
         log_q = log_q - torch.logsumexp(log_q, dim=1, keepdim=True)
     return log_q.exp()
 

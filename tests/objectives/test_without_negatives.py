@@ -123,6 +123,16 @@ def test_sinkhorn_fills_clusters_evenly_and_cannot_overflow():
     assert torch.allclose(sinkhorn_knopp(torch.zeros(6, 3)), torch.full((6, 3), 1 / 3))
 
 
+def test_sinkhorn_rows_without_weight_take_no_room():
+    scores = torch.rand(12, 3, generator=torch.Generator().manual_seed(0))
+    weights = (torch.arange(12) < 7).float()
+    codes = sinkhorn_knopp(scores, weights=weights)
+    assert torch.allclose(codes[:7], sinkhorn_knopp(scores[:7]), atol=1e-6)
+    assert torch.allclose(codes.sum(dim=1), torch.ones(12), atol=1e-6)
+    with pytest.raises(ValueError, match=r"weights must have shape \(12,\), got \(3,\)"):
+        sinkhorn_knopp(scores, weights=weights[:3])
+
+
 @pytest.mark.parametrize("temperature", [0.1, 1.0])
 @pytest.mark.parametrize("k", [2, 5])
 def test_swav_equals_the_loop(temperature, k):
