@@ -19,8 +19,13 @@ from anticollapse.encoding import EmbeddingCache, Encoder
 from anticollapse.encoding.encoder import Progress
 
 
-def add_encoder_arguments(parser: argparse.ArgumentParser) -> None:
-    """``ENCODER`` and how to compute it."""
+def add_encoder_arguments(parser: argparse.ArgumentParser, *, fit_on: bool = True) -> None:
+    """``ENCODER`` and how to compute it.
+
+    Args:
+        parser: Changed in place.
+        fit_on: Whether to ask for the text that a cure is fitted on.
+    """
     parser.add_argument(
         "encoder", metavar="ENCODER", help="an encoder under checkpoints/, a folder, a Hub name, or ENCODER+CURE"
     )
@@ -31,11 +36,12 @@ def add_encoder_arguments(parser: argparse.ArgumentParser) -> None:
         default="float32",
         help="float32 is exact (default); auto takes bfloat16 where the hardware has it and a check passes",
     )
-    parser.add_argument(
-        "--fit-on",
-        metavar="FILE_OR_NAME",
-        help="text that a cure is fitted on; default: the training split of a named set, else of the demo pairs",
-    )
+    if fit_on:
+        parser.add_argument(
+            "--fit-on",
+            metavar="FILE_OR_NAME",
+            help="text that a cure is fitted on; default: the training split of a named set, else of the demo pairs",
+        )
     parser.add_argument("--no-cache", action="store_true", help="neither read nor write the cache of sentence vectors")
 
 

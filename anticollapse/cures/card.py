@@ -17,6 +17,7 @@ import anticollapse
 from anticollapse.cures.cure import SEPARATOR
 from anticollapse.cures.fitting import CuredEncoder, Fit
 from anticollapse.encoding import Encoder
+from anticollapse.encoding.loading import quiet_transformers
 from anticollapse.errors import OptionError
 
 README = "README.md"
@@ -48,7 +49,8 @@ def save_cured(encoder: Encoder, folder: Path, *, command: str = "") -> Path:
         folder.parent.mkdir(parents=True, exist_ok=True)
         # Beside its goal: only within one file system is a rename atomic. The dot hides it from the list of encoders.
         temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".tmp", dir=folder.parent))
-        encoder.model.save(str(temporary), create_model_card=False, safe_serialization=True)
+        with quiet_transformers():
+            encoder.model.save(str(temporary), create_model_card=False, safe_serialization=True)
         (temporary / README).write_text(model_card(encoder, folder, command=command), encoding="utf-8")
         temporary.chmod(0o755)
         temporary.replace(folder)

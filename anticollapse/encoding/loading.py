@@ -55,7 +55,7 @@ def load_encoder(
     check_folder(folder)
     target = _device(device)
     try:
-        with _quiet_transformers():
+        with quiet_transformers():
             model = _load_model(folder, target)
     except EncoderError:
         raise
@@ -114,7 +114,7 @@ def _device(device: str | None) -> torch.device:
 
 
 @contextmanager
-def _quiet_transformers() -> Iterator[None]:
+def quiet_transformers() -> Iterator[None]:
     """Keep transformers' load report and progress bar off the terminal; both are for people who train."""
     log: Any = transformers.utils.logging
     before, bar = log.get_verbosity(), log.is_progress_bar_enabled()

@@ -1,0 +1,73 @@
+"""``anticollapse cure NAME ENCODER --text … --output …``: fit a training-free cure and save the encoder."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from anticollapse.commands.common import add_encoder_arguments, cache_from, progress_bar
+from anticollapse.commands.doctor import Subparsers
+from anticollapse.cures import CURES, cure_encoder, prescriptions, save_cured, split_name
+from anticollapse.cures.cure import SEPARATOR
+from anticollapse.data import load_pairs
+from anticollapse.encoding import load_encoder, read_counts
+from anticollapse.errors import OptionError
+
+
+def add_parser(subparsers: Subparsers) -> None:
+    """Add the command."""
+    listing = "\n".join(f"  {cure.name:<16} {cure.summary}{_parameters(cure.name)}" for cure in CURES.values())
+    parser = subparsers.add_parser(
+        "cure",
+        help="fit a training-free cure on unlabelled text and save the encoder",
+        description="Fit a training-free cure on unlabelled text and save the encoder as a sentence-transformers\n"
+        "folder that loads without this package.\n\ncures:\n" + listing,
+        epilog="example: anticollapse cure first-last+whitening:k=128 raw-mini --text stsb:train --output cured",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "cure", metavar="NAME", help="a cure, with parameters after a colon (whitening:k=128); several joined by +"
+    )
+    add_encoder_arguments(parser, fit_on=False)
+    parser.add_argument(
+        "--text", metavar="FILE_OR_NAME", help="unlabelled text to fit on: a file, or a named set such as stsb:train"
+    )
+    parser.add_argument("--counts", type=Path, metavar="FILE", help="a reference count for cures that weigh tokens")
+    parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="a folder that does not exist yet")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the command.
+
+    Raises:
+        AntiCollapseError: Whatever the user can mend.
+    """
+    base_name, given = split_name(args.encoder)
+    name = f"{given}{SEPARATOR}{args.cure}" if given else args.cure
+    needs_text = any(prescription.cure.needs_text for prescription in prescriptions(name))
+    if needs_text and not args.text:
+        raise OptionError(f"{name} is fitted on text", remedy="Name it: --text FILE_OR_NAME")
+    if args.output.exists() and (not args.output.is_dir() or any(args.output.iterdir())):
+        raise OptionError(
+            "there is something already", where=str(args.output), remedy="Choose a folder that does not exist"
+        )
+    text = load_pairs(args.text).sentences if needs_text else ()
+    base = load_encoder(base_name, device=args.device, precision=args.precision)
+    counts = read_counts(args.counts, base) if args.counts else None
+    with progress_bar("fitting") as progress:
+        cured = cure_encoder(
+            base, name, text, source=args.text or "", counts=counts, cache=cache_from(args), progress=progress
+        )
+    save_cured(cured, args.output)
+    fitted = f", fitted on {len(set(text)):,} sentences of {args.text}" if needs_text else ""
+    print(f"{args.output}: {cured.name}, {cured.dim} dimensions{fitted}", file=sys.stderr)
+    return 0
+
+
+def _parameters(name: str) -> str:
+    shown = [
+        f"{p.name} (default: {p.automatic if p.default is None else f'{p.default:g}'})" for p in CURES[name].parameters
+    ]
+    return f"\n{'':<19}Parameters: {', '.join(shown)}." if shown else ""
