@@ -261,7 +261,7 @@ vectors that all point roughly the same way, so that *every* pair scores high. T
 * The other measures say *how* it collapses: a common direction (first component), few dimensions with huge values
   (rogue dimensions), few directions in use (effective rank, IsoScore).
 
-Cures written after a comma, such as *centred*, need no training. They were fitted on {bench.fit_name},
+Cures written after a plus, such as *centring*, need no training. They were fitted on {bench.fit_name},
 never on the pairs shown here.
 """
         )

@@ -122,9 +122,9 @@ def pair_strip(panels: Sequence[LabelPanel]) -> go.Figure:
     Args:
         panels: One for each encoder; only the cosines are used.
     """
-    figure = go.Figure(
+    violins = [
         go.Violin(
-            x=panel.cosines,
+            x=panel.cosines[np.isfinite(panel.cosines)],
             name=panel.series.name,
             line_color=panel.series.colour,
             points=False,
@@ -134,7 +134,8 @@ def pair_strip(panels: Sequence[LabelPanel]) -> go.Figure:
             hoverinfo="x+name",
         )
         for panel in panels
-    )
+    ]
+    figure = go.Figure(violins)
     figure.update_xaxes(title_text="cosine of the two sentences of a pair (−1 to 1)")
     figure.update_layout(showlegend=False)
     return base_layout(figure, revision="strip")

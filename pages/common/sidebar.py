@@ -12,15 +12,17 @@ from anticollapse.data import ColumnMap, PairSet, load_pairs, read_pairs
 from anticollapse.encoding import list_encoders
 from anticollapse.errors import AntiCollapseError
 from pages.common import work
-from pages.common.state import Workbench, escape, title
+from pages.common.state import Workbench, escape
 
+UPLOAD = "my file"
+# The link carries what a widget shows, so options are called what the command line calls them.
 DATA = {
-    "demo": "Demo pairs (English)",
-    "stsb": "STS-B (English)",
-    "stsb-zh": "STS-B (Chinese)",
-    "upload": "My own file",
+    "demo": "1,200 English pairs written for this project.",
+    "stsb": "STS Benchmark, English.",
+    "stsb-zh": "STS Benchmark, translated into Chinese.",
+    UPLOAD: "",
 }
-SPLITS = {"dev": "Development", "test": "Test", "train": "Training"}
+SPLITS = ["dev", "test", "train"]
 TYPES = ["csv", "tsv", "txt", "xlsx", "jsonl", "json", "parquet"]
 DEFAULT_ENCODERS = ["raw-mini", "raw-mini+centring"]
 NOTHING = "(none)"
@@ -36,28 +38,26 @@ def draw() -> None:
 
 def _pairs() -> tuple[PairSet | None, Callable[[], Sequence[str]], str]:
     st.subheader("Sentence pairs")
-    data = st.selectbox(
-        "Data", list(DATA), format_func=DATA.__getitem__, key="data", bind="query-params", label_visibility="collapsed"
-    )
-    if data == "upload":
+    data = st.selectbox("Data", list(DATA), key="data", bind="query-params", label_visibility="collapsed")
+    if data == UPLOAD:
         return _upload(), _named_text("demo"), "the demo's training text"
     split = st.segmented_control(
         "Split",
-        list(SPLITS),
+        SPLITS,
         default="dev",
         required=True,
-        format_func=SPLITS.__getitem__,
         key="split",
         bind="query-params",
         help="Cures are fitted on the training sentences. Choose on development pairs; look at test pairs once.",
     )
-    fit_name = f"the training sentences of {DATA[data]}"
+    fit_name = f"the training sentences of {data}"
     try:
         pairs = _named(data, split or "dev")
     except AntiCollapseError as error:
         st.session_state["_data_error"] = str(error)
         return None, _named_text("demo"), "the demo's training text"
     st.session_state.pop("_data_error", None)
+    st.caption(DATA[data])
     _facts(pairs)
     if split == "train":
         st.caption("Cures are fitted on these very sentences, so they look better here than they are.")
@@ -129,7 +129,6 @@ def _encoders() -> list[str]:
         "Encoders",
         options,
         default=[name for name in DEFAULT_ENCODERS if name in options],
-        format_func=title,
         key="encoders",
         bind="query-params",
         accept_new_options=True,
@@ -162,7 +161,7 @@ def _named(data: str, split: str) -> PairSet:
     key = ("pairs", data, split)
     found = work.results().get(key)
     if found is None:
-        with work.working(f"Fetching {DATA[data]}"):
+        with work.working(f"Fetching {data}"):
             found = load_pairs(data, split=split)
         work.results().put(key, found)
     return found

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import streamlit as st
 
-from anticollapse.cures import CURES, split_name
+from anticollapse.cures import split_name
 from anticollapse.data import PairSet
 from anticollapse.encoding import Encoder
 from anticollapse.errors import AntiCollapseError
@@ -36,7 +36,7 @@ class Workbench:
         """Name and colour of each encoder, the same on every page."""
         raw = [not _is_cured(name) for name in self.encoders]
         chosen = colours(self.encoders, raw)
-        return [Series(title(name), chosen[name]) for name in self.encoders]
+        return [Series(name, chosen[name]) for name in self.encoders]
 
     def open(self) -> list[tuple[Series, Encoder]]:
         """Load the encoders; one that cannot be loaded is a message, and the others go on."""
@@ -47,12 +47,6 @@ class Workbench:
             except AntiCollapseError as error:
                 st.error(f"{escape(name)}: {escape(str(error))}", icon=":material/error:")
         return opened
-
-
-def title(name: str) -> str:
-    """``raw-mini+centring`` for a person: ``raw-mini, centred``."""
-    base, separator, cure = name.rpartition("+")
-    return f"{base}, {CURES[cure].title}" if separator and cure in CURES else name
 
 
 def escape(text: str) -> str:

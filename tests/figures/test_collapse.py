@@ -106,3 +106,9 @@ def test_hover_text_wraps_and_ends():
     text = hover_text("word " * 500)
     assert text.count("<br>") == 7
     assert text.endswith("…")
+
+
+def test_pairs_without_labels_show_their_cosines():
+    figure = collapse.pair_strip([panel(5), panel(5, "cured", CURED)])
+    assert [trace.line.color for trace in figure.data] == [RAW, CURED]
+    assert len(figure.data[0].x) == 5

@@ -1,0 +1,145 @@
+"""The logic of the sidebar and the Collapse page, without a browser."""
+
+from __future__ import annotations
+
+import pytest
+
+GOOD = "sentence1,sentence2,score\n" + "".join(
+    f"A man plays the guitar {i},A {'man' if i % 2 else 'dog'} {'plays' if i % 3 else 'eats'} {i},{i % 6}\n"
+    for i in range(24)
+)
+
+
+@pytest.fixture
+def app(open_app):
+    return open_app("collapse.py")
+
+
+def upload(app, name, content):
+    app.query_params["data"] = "my file"
+    if not app.file_uploader:
+        app.run()
+    app.file_uploader(key="upload").upload(name, content if isinstance(content, bytes) else content.encode())
+    return app.run()
+
+
+def messages(app):
+    return [error.value for error in app.error]
+
+
+def test_opens_on_the_answer(app):
+    app.run()
+    assert not app.exception
+    assert not app.error
+    assert "Unrelated sentences score 0.7" in app.title[0].value
+    assert "raw\\-mini\\+centring" in app.title[0].value
+
+
+def test_good_upload_shows_its_own_numbers(app):
+    upload(app, "mine.csv", GOOD)
+    assert not app.exception
+    assert not app.error
+    assert any("24 pairs" in caption.value for caption in app.caption)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("empty.csv", b""),
+        ("one_column_of_numbers.csv", b"score\n1\n2\n"),
+        ("nan.csv", b"sentence1,sentence2,score\na,b,1\nc,d,NaN\n"),
+        ("binary.csv", bytes(range(256)) * 40),
+        ("latin.csv", "sentence1,sentence2,score\nça,été,9999\n".encode("latin-1")),
+        ("broken.xlsx", b"PK\x03\x04junk"),
+        ("broken.parquet", b"PAR1junk"),
+        ("../../etc/passwd.csv", b"\x00\x01"),
+    ],
+)
+def test_bad_upload_is_one_message_and_the_page_lives(app, name, content):
+    upload(app, name, content)
+    assert not app.exception
+    assert len(messages(app)) == 1
+    app.file_uploader(key="upload").upload("mine.csv", GOOD.encode())
+    app.run()
+    assert not app.exception
+    assert not messages(app)
+    assert "Unrelated sentences score" in app.title[0].value
+
+
+def test_html_and_markdown_in_sentences_are_text(app):
+    rows = "".join(f"<img src=x onerror=alert(1)> {i},**bold** [link](http://x) {i},{i % 6}\n" for i in range(6))
+    upload(app, "evil.csv", "sentence1,sentence2,score\n" + rows)
+    assert not app.exception
+    assert not any("onerror" in block.value for block in app.markdown)
+
+
+def test_unlabelled_and_single_sentences(app):
+    upload(app, "pairs.csv", "sentence1,sentence2\na dog runs,a cat sleeps\nthe man eats,the stock fell\n")
+    assert not app.exception
+    assert not app.error
+    upload(app, "lines.txt", "a dog runs\nthe cat sleeps\nstocks fell today\n")
+    assert not app.exception
+    assert not app.error
+    assert any("3 sentences" in caption.value for caption in app.caption)
+
+
+@pytest.mark.parametrize("rows", ["a,b,3\n", "a,b,3\nc,d,3\ne,f,3\n", "a,a,5\na,a,5\n"])
+def test_tiny_and_constant_files(app, rows):
+    upload(app, "tiny.csv", "sentence1,sentence2,score\n" + rows)
+    assert not app.exception
+    assert not app.error
+
+
+def test_columns_can_be_reassigned(app):
+    content = "left text,right text,other text,points\n" + "".join(
+        f"dog {i},cat {i},man {i},{i % 6}\n" for i in range(12)
+    )
+    upload(app, "wide.csv", content)
+    assert not app.exception
+    box = next(box for box in app.selectbox if box.label == "Second sentence")
+    box.select(3).run()
+    assert not app.exception
+    frame = app.dataframe[-1].value
+    assert frame["sentence 2"].str.startswith("man").all()
+
+
+def test_unknown_encoder_is_a_message_and_the_others_go_on(app):
+    app.query_params["encoders"] = ["raw-mini", "no-such-encoder"]
+    app.run()
+    assert not app.exception
+    assert any("no\\-such\\-encoder" in message for message in messages(app))
+    assert "under raw\\-mini" in app.title[0].value
+
+
+@pytest.mark.parametrize("name", ["../../etc", "/etc", "raw-mini+nothing", "organisation/model", "<b>x</b>"])
+def test_hostile_encoder_names(app, name):
+    app.query_params["encoders"] = [name]
+    app.run()
+    assert not app.exception
+    assert len(messages(app)) == 1
+
+
+def test_no_encoder(app):
+    app.query_params["encoders"] = [""]
+    app.run()
+    app.multiselect(key="encoders").set_value([]).run()
+    assert not app.exception
+    assert any("Choose at least one encoder" in info.value for info in app.info)
+
+
+def test_named_set_that_is_not_here_says_how_to_get_it(app):
+    app.query_params["data"] = "stsb"
+    app.run()
+    assert not app.exception
+    assert len(messages(app)) == 1
+    assert "ANTICOLLAPSE" in messages(app)[0].replace("\\", "")
+
+
+def test_link_restores_the_state(app):
+    app.query_params["data"] = "demo"
+    app.query_params["split"] = "test"
+    app.query_params["encoders"] = ["raw-mini+standardising"]
+    app.run()
+    assert not app.exception
+    assert "standardising" in app.title[0].value
+    assert app.segmented_control(key="split").value == "test"
