@@ -155,7 +155,9 @@ def parse_prescription(text: str, cures: Mapping[str, Cure]) -> Prescription:
         given[parameter.name] = _number(value, parameter, name)
     defaults = {p.name: p.default for p in cure.parameters if p.default is not None}
     # In the order of the definition, so that one meaning has one spelling.
-    values = {p.name: (defaults | given)[p.name] for p in cure.parameters if p.name in defaults or p.name in given}
+    values = {
+        p.name: float((defaults | given)[p.name]) for p in cure.parameters if p.name in defaults or p.name in given
+    }
     return Prescription(cure, values)
 
 
@@ -164,8 +166,8 @@ def _number(text: str, parameter: Parameter, cure: str) -> float:
         value = float(text)
     except ValueError:
         value = math.nan
-    fits = parameter.low <= value <= parameter.high and (not parameter.whole or value == int(value))
-    if not math.isfinite(value) or not fits:
+    fits = math.isfinite(value) and parameter.low <= value <= parameter.high
+    if not fits or (parameter.whole and value != int(value)):
         kind = "a whole number" if parameter.whole else "a number"
         limits = f"of {parameter.low:g} or more" if math.isinf(parameter.high) else f"from {parameter.low:g} to"
         limits += "" if math.isinf(parameter.high) else f" {parameter.high:g}"

@@ -112,7 +112,7 @@ def split_name(name: str) -> CureName:
     """
     folder, slash, last = name.rpartition("/")
     base, *cures = last.split(SEPARATOR)
-    return CureName(folder + slash + base, SEPARATOR.join(p.text for p in prescriptions(SEPARATOR.join(cures))))
+    return CureName(folder + slash + base, SEPARATOR.join(parse_prescription(part, CURES).text for part in cures))
 
 
 def prescriptions(chain: str) -> tuple[Prescription, ...]:
