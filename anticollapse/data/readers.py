@@ -131,9 +131,11 @@ class _Reader:
 
     def _count(self, selection: Selection) -> None:
         if selection.blank:
-            self.notes.append(f"{selection.blank:,} blank rows were passed over.")
+            self.notes.append(f"{_were(selection.blank, 'blank row')} passed over.")
         if selection.extra:
-            self.notes.append(f"{selection.extra:,} rows carry further columns, which were left alone.")
+            self.notes.append(
+                f"{_were(selection.extra, 'row')} wider than the others; the further columns were left alone."
+            )
 
     def _label(self, column: int) -> str:
         return self.columns.labels[column]
@@ -153,7 +155,7 @@ class _Reader:
         keep = [i for i, cell in enumerate(parts[column]) if _SPLIT_NAMES.get(str(cell).strip().lower()) == split]
         if not keep:
             msg = f'no row belongs to the split "{split}"'
-            raise DataError(msg, where=f'{self.where}, column "{self._label(column)}"', remedy="Choose another split")
+            raise DataError(msg, where=f"{self.where}, {_column(self._label(column))}", remedy="Choose another split")
         return rows[keep], {c: [cells[i] for i in keep] for c, cells in parts.items()}
 
     def _sentences(self, parts: dict[int, list[object]], column: int, rows: NDArray[np.int64]) -> list[str]:
@@ -199,7 +201,7 @@ class _Reader:
             i = int(positions[np.argmax(finding.outside)])
             low, high = float(values[valid].min()), float(values[valid].max())
             msg = f"the score {values[i]:g} is outside 0–5, and scores from {low:g} to {high:g} fit no known scale"
-            place = f'{self.where}, {self.table.place(int(rows[i]))}, column "{self._label(column)}"'
+            place = f"{self.where}, {self.table.place(int(rows[i]))}, {_column(self._label(column))}"
             raise DataError(
                 msg, where=place, remedy="Correct the scores or bring them to 0–1 or 0–5, or state their scale"
             )
@@ -221,21 +223,28 @@ class _Reader:
         keep = ~np.isin(pairs.rows, [bad.row for bad in skipped])
         if self.on_bad_row == "error" or not keep.any():
             raise self._first_bad(skipped, nothing_left=not keep.any())
-        self.notes.append(
-            f"{len(skipped):,} bad {'row was' if len(skipped) == 1 else 'rows were'} skipped; the first is row "
-            f"{skipped[0].row}: {skipped[0].reason}."
-        )
+        first = f"the first is row {skipped[0].row}: {skipped[0].reason}"
+        self.notes.append(f"{_were(len(skipped), 'bad row')} skipped; {first}.")
         return replace(pairs.subset(keep), skipped=skipped)
 
     def _first_bad(self, skipped: tuple[SkippedRow, ...], *, nothing_left: bool) -> DataError:
         bad = skipped[0]
-        place = f"{self.where}, {self.table.place(bad.row)}" + (f', column "{bad.column}"' if bad.column else "")
+        place = f"{self.where}, {self.table.place(bad.row)}" + (f", {_column(bad.column)}" if bad.column else "")
         more = len(skipped) - 1
         what = bad.reason + (f" ({more:,} further {'row is' if more == 1 else 'rows are'} bad, too)" if more else "")
         remedy = "No row is usable: check which columns hold the sentences and scores" if nothing_left else _SKIP_HINT
         if not bad.column and isinstance(self.table, TextTable):
-            remedy += "; a cell that holds the delimiter must be quoted"
+            remedy += "; a cell that holds the delimiter must be quoted, a file of one sentence a line is named .txt"
         return DataError(what, where=place, remedy=remedy)
+
+
+def _were(count: int, noun: str) -> str:
+    return f"{count:,} {noun} was" if count == 1 else f"{count:,} {noun}s were"
+
+
+def _column(label: str) -> str:
+    """A column in a message: by its name, or by its number where it has none."""
+    return label if label.startswith("column ") else f"column {shorten(label, length=60)}"
 
 
 def _open(data: bytes, *, name: str, limits: Limits, quoted: bool | None) -> tuple[Table, ColumnMap | None]:

@@ -206,7 +206,7 @@ def test_bad_json_lines(line: str, said: str) -> None:
     assert error.where.startswith("x.jsonl, line 3")
     skipped = read_pairs("\n".join([good, "", line, good]).encode(), on_bad_row="skip")
     assert (skipped.n, [bad.row for bad in skipped.skipped]) == (2, [3])
-    assert any("1 blank rows" in note for note in skipped.notes)
+    assert any("1 blank row was" in note for note in skipped.notes)
 
 
 def test_json_arrays_and_first_lines_say_what_to_write() -> None:
@@ -446,3 +446,7 @@ def test_the_real_files(shared_data: Path, file: str, n: int) -> None:
     assert found == expected
     assert (pairs.n, pairs.scale, pairs.skipped) == (n, "0-5", ())
     assert np.array_equal(pairs.rows, np.arange(1, n + 1))
+
+
+def test_columns_without_a_name_are_called_by_number() -> None:
+    assert fails(b"a b\tc d\t3\ne f\t \t1\ng\th i\t2\n").where == "bad.csv, row 2, column 2"

@@ -136,7 +136,7 @@ def test_stsb_layouts_take_quotation_marks_as_characters() -> None:
     pairs = read_pairs(english, name="sts.csv")
     assert (pairs.sentences1, pairs.sentences2) == (('"A cat sleeps."', '"x y'), ('A "cat" naps.', "z"))
     assert pairs.groups == ("news", "news")
-    assert any("1 rows carry further columns" in note for note in pairs.notes)
+    assert any("1 row was wider than the others" in note for note in pairs.notes)
     chinese = "2012test-0001||一架飞机要起飞了。||一架飞机正在起飞。||5\n2012test-0002||他说“|”。||下棋||0\n"
     pairs = read_pairs(chinese.encode())
     assert (pairs.sentences1[1], pairs.require_scores().tolist()) == ("他说“|”。", [5, 0])
