@@ -19,7 +19,20 @@ import pandas as pd
 
 from anticollapse.data import Limits, read_pairs
 
-WORDS = ("alpha", "beta", "delta", "river", "train", "people", "walking", "through", "yellow", "market", "quietly")
+WORDS = (
+    "alpha",
+    "beta",
+    "gamma",
+    "delta",
+    "river",
+    "train",
+    "people",
+    "walking",
+    "through",
+    "yellow",
+    "market",
+    "quietly",
+)
 HEADER = ["sentence1", "sentence2", "score"]
 Row = tuple[str, str, float]
 
