@@ -67,6 +67,8 @@ def readable(token: str, style: TokenStyle, *, starts: bool = False) -> str:
         word, continued = token.lstrip("▁") or " ", not token.startswith("▁")
     elif style == "byte-level":
         text = _decode_bytes(token)
+        if isinstance(text, bytes):
+            return "‹" + " ".join(f"{byte:02X}" for byte in text) + "›"
         word, continued = (text[1:] or " ", False) if text.startswith(" ") else (text, True)
     else:
         word, continued = token.removesuffix("</w>"), False
@@ -107,8 +109,8 @@ def _in_spaced_word(character: str) -> bool:
     return not name.startswith(unspaced)
 
 
-def _decode_bytes(token: str) -> str:
-    """Byte-level BPE writes each byte as a printable character: the bytes back, then UTF-8."""
+def _decode_bytes(token: str) -> str | bytes:
+    """Byte-level BPE writes bytes as printable characters: the text again, or bytes that are no whole character."""
     table = _byte_table()
     if any(c not in table for c in token):
         return token  # an added token, written as it is
@@ -116,7 +118,7 @@ def _decode_bytes(token: str) -> str:
     try:
         return raw.decode("utf-8")
     except UnicodeDecodeError:
-        return "‹" + " ".join(f"{byte:02X}" for byte in raw) + "›"
+        return raw
 
 
 @cache
