@@ -106,7 +106,7 @@ def test_ticked_rows_are_ringed_in_the_figure(server, open_page):
     box = table.bounding_box()
     page.mouse.click(box["x"] + 16, box["y"] + 55)  # the first row's tick box, drawn on a canvas
     page.wait_for_function(
-        "() => document.querySelector('.js-plotly-plot').data.filter(trace => trace.name === 'chosen').length === 2"
+        "() => document.querySelector('.js-plotly-plot')?.data?.filter(trace => trace.name === 'chosen').length === 2"
     )
 
 
