@@ -1,0 +1,121 @@
+"""The commands tokens, cure and explain: what they print, what they write, what they refuse."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+import numpy as np
+import pytest
+from sentence_transformers import SentenceTransformer
+
+from anticollapse.commands import cure, explain, tokens
+from anticollapse.encoding import load_encoder
+from anticollapse.errors import AntiCollapseError, DataError, OptionError
+
+PAIRS = "sentence1,sentence2,score\n" + "".join(
+    f"{a} {b} is {c},the {b} is not {c},{i % 6}\n"
+    for i, (a, b, c) in enumerate(
+        (a, b, c) for a in ("a", "two") for b in ("man", "dog", "cats") for c in ("red", "big")
+    )
+)
+
+
+def run(*arguments):
+    parser = argparse.ArgumentParser()
+    commands = parser.add_subparsers(required=True)
+    for command in (tokens, cure, explain):
+        command.add_parser(commands)
+    args = parser.parse_args([str(argument) for argument in arguments])
+    return args.run(args)
+
+
+@pytest.fixture
+def pairs(tmp_path):
+    file = tmp_path / "pairs.csv"
+    file.write_text(PAIRS)
+    return file
+
+
+def test_tokens_as_text_and_json(tiny_encoder, pairs, capsys):
+    assert run("tokens", tiny_encoder, "--pairs", pairs, "--by-layer") == 0
+    text = capsys.readouterr().out
+    for part in (
+        "frequency rank",
+        "special",
+        "dominance",
+        "special tokens left out too",
+        "By layer",
+        "Best k on these",
+    ):
+        assert part in text
+    assert run("tokens", tiny_encoder, "--pairs", pairs, "--json") == 0
+    document = json.loads(capsys.readouterr().out)
+    assert sum(band["vector_share"] for band in document["tokens"]["bands"]) == pytest.approx(1)
+    assert [curve["without_specials"] for curve in document["removal"]] == [False, True]
+    assert document["anisotropy"]["mean_unrelated_cosine"]["value"] is not None
+
+
+def test_tokens_of_unlabelled_sentences_and_a_reference_count(tiny_encoder, tmp_path, capsys):
+    (tmp_path / "lines.txt").write_text("the dog is big\na cat\ntwo men\n")
+    (tmp_path / "counts.txt").write_text("dog 5\ncat 3\n")
+    assert run("tokens", tiny_encoder, "--pairs", tmp_path / "lines.txt", "--counts", tmp_path / "counts.txt") == 0
+    text = capsys.readouterr().out
+    assert "No Spearman: undefined because" in text
+    assert "frequency in counts.txt" in text
+    (tmp_path / "bad.txt").write_text("dog 5\nno count\n")
+    with pytest.raises(DataError, match="row 2"):
+        run("tokens", tiny_encoder, "--pairs", tmp_path / "lines.txt", "--counts", tmp_path / "bad.txt")
+
+
+def test_cure_writes_an_encoder(tiny_encoder, pairs, tmp_path, capsys):
+    out = tmp_path / "cured"
+    assert run("cure", "first-last+whitening:k=6", tiny_encoder, "--text", pairs, "--output", out) == 0
+    assert "6 dimensions" in capsys.readouterr().err
+    found = SentenceTransformer(str(out), device="cpu").encode(["the dog"], show_progress_bar=False)
+    np.testing.assert_allclose(load_encoder(out).encode(["the dog"]).vectors, found, atol=1e-5)
+    assert f"--text {pairs}" in (out / "README.md").read_text()
+
+
+def test_cure_on_a_cured_encoder_and_without_text(tiny_encoder, pairs, tmp_path):
+    run("cure", "centring", f"{tiny_encoder}+first-last", "--text", pairs, "--output", tmp_path / "one")
+    run("cure", "first-last:first=0", tiny_encoder, "--output", tmp_path / "two")
+    assert (tmp_path / "one" / "3_Dense").is_dir()
+    assert (tmp_path / "two" / "1_WeightedLayerPooling").is_dir()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["centring"], "is fitted on text"),
+        (["nope", "--text", "demo"], "no cure called"),
+        (["whitening:k=0", "--text", "demo"], "whole number"),
+    ],
+)
+def test_cure_refuses(tiny_encoder, tmp_path, arguments, message):
+    with pytest.raises(OptionError, match=message):
+        run("cure", arguments[0], tiny_encoder, *arguments[1:], "--output", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_cure_refuses_to_overwrite_before_any_work(tiny_encoder, pairs, tmp_path, monkeypatch):
+    monkeypatch.setattr(cure, "load_encoder", lambda *_, **__: pytest.fail("work was done first"))
+    with pytest.raises(AntiCollapseError, match="something already"):
+        run("cure", "centring", tiny_encoder, "--text", pairs, "--output", tmp_path)
+
+
+def test_explain_prints_a_table_that_fits_and_sums(tiny_encoder, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "60")
+    assert (
+        run("explain", tiny_encoder, "the big dog is eating the food", "两 dogs running in the market , not a horse")
+        == 0
+    )
+    text = capsys.readouterr().out
+    matrix = text.partition("Strongest")[0].splitlines()[2:]
+    assert max(len(line) for line in matrix if "Contributions" not in line) <= 60
+    assert "cosine" in text
+    assert "[CLS]" in text
+    assert run("explain", tiny_encoder, "a dog", "a cat", "--json") == 0
+    document = json.loads(capsys.readouterr().out)
+    assert np.sum(document["contributions"]) == pytest.approx(document["cosine"], abs=1e-5)
+    assert document["tokens1"] == ["[CLS]", "a", "dog", "[SEP]"]
