@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import streamlit as st
 
 from anticollapse.cures import CURES
-from anticollapse.data import ColumnMap, PairSet, load_pairs, read_pairs
+from anticollapse.data import ColumnMap, OnBadRow, PairSet, load_pairs, read_pairs
 from anticollapse.encoding import list_encoders
 from anticollapse.errors import AntiCollapseError
 from pages.common import work
@@ -75,12 +75,19 @@ def _upload() -> PairSet | None:
         st.session_state["_data_error"] = ""
         return None
     content = file.getvalue()
+    skip = st.toggle(
+        "Leave out bad rows",
+        key="skip_bad_rows",
+        persist_state="session",
+        help="Rows without a sentence or with a score that is no number are left out and listed instead.",
+    )
+    on_bad_row: OnBadRow = "skip" if skip else "error"
     digest = hashlib.sha256(content).hexdigest()
     st.session_state.pop("_data_error", None)
     try:
-        found = _read(content, digest, file.name, None)
+        found = _read(content, digest, file.name, None, on_bad_row)
         chosen = _columns(found, digest)
-        pairs = found if chosen is None else _read(content, digest, file.name, chosen)
+        pairs = found if chosen is None else _read(content, digest, file.name, chosen, on_bad_row)
     except AntiCollapseError as error:
         st.session_state["_data_error"] = str(error)
         return None
@@ -146,15 +153,14 @@ def _facts(pairs: PairSet) -> None:
     kind = "pairs" if pairs.has_pairs else "sentences"
     labels = "" if pairs.labelled or not pairs.has_pairs else ", without labels"
     st.caption(f"{pairs.n:,} {kind}{labels}, {len(pairs.sentences):,} different sentences.")
+    if pairs.skipped:
+        st.caption(f"{len(pairs.skipped):,} bad rows were left out.")
+        bad = [{"row": row.row, "column": row.column, "reason": row.reason} for row in pairs.skipped]
+        st.dataframe(bad, hide_index=True, height=180, alt="Rows that were left out and why")
     if pairs.notes:
         with st.expander("How the file was read"):
             for note in pairs.notes:
                 st.markdown(escape(note))
-            if pairs.skipped:
-                st.dataframe(
-                    [{"row": row.row, "column": row.column, "reason": row.reason} for row in pairs.skipped],
-                    hide_index=True,
-                )
 
 
 def _named(data: str, split: str) -> PairSet:
@@ -167,11 +173,11 @@ def _named(data: str, split: str) -> PairSet:
     return found
 
 
-def _read(content: bytes, digest: str, name: str, columns: ColumnMap | None) -> PairSet:
-    key = ("file", digest, name, columns)
+def _read(content: bytes, digest: str, name: str, columns: ColumnMap | None, on_bad_row: OnBadRow) -> PairSet:
+    key = ("file", digest, name, columns, on_bad_row)
     found = work.results().get(key)
     if found is None:
-        found = read_pairs(content, name=name, columns=columns)
+        found = read_pairs(content, name=name, columns=columns, on_bad_row=on_bad_row)
         work.results().put(key, found)
     return found
 

@@ -143,3 +143,13 @@ def test_link_restores_the_state(app):
     assert not app.exception
     assert "standardising" in app.title[0].value
     assert app.segmented_control(key="split").value == "test"
+
+
+def test_bad_rows_can_be_left_out_and_are_listed(app):
+    upload(app, "some_bad.csv", GOOD + "c,d,oops\n,e,2\n")
+    assert len(messages(app)) == 1
+    app.toggle(key="skip_bad_rows").set_value(True).run()
+    assert not app.exception
+    assert not messages(app)
+    assert any("2 bad rows were left out" in caption.value for caption in app.caption)
+    assert app.dataframe[0].value["row"].tolist() == [26, 27]
