@@ -152,4 +152,4 @@ def test_bad_rows_can_be_left_out_and_are_listed(app):
     assert not app.exception
     assert not messages(app)
     assert any("2 bad rows were left out" in caption.value for caption in app.caption)
-    assert app.dataframe[0].value["row"].tolist() == [26, 27]
+    assert app.sidebar.dataframe[0].value["row"].tolist() == [26, 27]
