@@ -17,7 +17,9 @@ from anticollapse.measures.removal import RemovalCurve
 from anticollapse.measures.result import Measure
 from anticollapse.measures.tokens import MIN_OCCURRENCES, TokenUse
 
-NEGATIVE = "#B2471F"
+POSITIVE, NEGATIVE = "#6A51A3", "#C2571A"
+"""Of the heat maps: no encoder's colours, because one scale serves several encoders."""
+
 NORM_POINTS = 5_000
 """Token types a panel of norms; the most frequent ones are drawn."""
 
@@ -69,7 +71,7 @@ def share_figure(series: Sequence[Series], uses: Sequence[TokenUse]) -> go.Figur
     figure.update_xaxes(title_text="frequency rank of the token", type="category")
     figure.update_yaxes(title_text="share (%)", rangemode="tozero", col=1)
     figure.update_layout(barmode="group", showlegend=True)
-    return base_layout(figure, revision="shares")
+    return _legend_above_titles(base_layout(figure, revision="shares"))
 
 
 def dominant_figure(series: Sequence[Series], uses: Sequence[TokenUse], *, top: int = 15) -> go.Figure:
@@ -164,7 +166,7 @@ def norm_figure(series: Sequence[Series], uses: Sequence[TokenUse]) -> go.Figure
     figure.update_xaxes(title_text="occurrences (log scale)", type="log", dtick=1)
     figure.update_yaxes(title_text="mean length of its vectors", col=1)
     figure.update_layout(showlegend=True)
-    return base_layout(figure, revision="norms")
+    return _legend_above_titles(base_layout(figure, revision="norms"))
 
 
 def removal_figure(series: Sequence[Series], curves: Sequence[Sequence[RemovalCurve]]) -> go.Figure:
@@ -207,12 +209,14 @@ def removal_figure(series: Sequence[Series], curves: Sequence[Sequence[RemovalCu
 def layer_figure(series: Sequence[Series], layers: Sequence[Sequence[RemovalCurve]]) -> go.Figure:
     """The two ends of the removal curve of every layer: nothing left out, and the best k; all encoders in one figure.
 
+    Encoders whose layers give the same curves (a cure behind the mean changes no layer) share a line and its legend.
+
     Args:
         series: The encoders.
         layers: For each, one curve a layer, 0 being the embeddings.
     """
     figure = _outcome_and_diagnosis("layer (0: embeddings)")
-    for one, curves in zip(series, layers, strict=True):
+    for one, curves in _without_repeats(series, layers):
         x = [curve.layer for curve in curves]
         best = [0 if c.best_k is None else c.at(c.best_k) for c in curves]
         ks = [int(curve.ks[i]) for curve, i in zip(curves, best, strict=True)]
@@ -252,7 +256,7 @@ def dimension_figure(series: Sequence[Series], found: Sequence[Anisotropy], *, t
         found: Their anisotropy.
         top: Dimensions drawn; the others are one bar together.
     """
-    figure = _panels(series)
+    figure = _panels(series, shared_x=False)
     for column, (one, anisotropy) in enumerate(zip(series, found, strict=True), start=1):
         values = anisotropy.contributions
         order = np.argsort(-values, kind="stable")[:top]
@@ -280,6 +284,9 @@ def dimension_figure(series: Sequence[Series], found: Sequence[Anisotropy], *, t
 def attribution_figure(series: Sequence[Series], found: Sequence[Attribution]) -> go.Figure:
     """The contributions of all token pairs to one cosine; one heat map an encoder, on one colour scale.
 
+    The scale ends where 1 % of the contributions lie beyond, so that a few large ones do not bleach the rest; tooltips
+    hold the exact values.
+
     Args:
         series: The encoders.
         found: Their attributions; rows are the first sentence's tokens.
@@ -287,7 +294,8 @@ def attribution_figure(series: Sequence[Series], found: Sequence[Attribution]) -
     figure = _panels(
         series, shared=False, titles=[_attribution_title(o, a) for o, a in zip(series, found, strict=True)]
     )
-    largest = max((float(np.abs(a.matrix).max(initial=0.0)) for a in found), default=0.0) or 1.0
+    sizes = np.abs(np.concatenate([a.matrix.ravel() for a in found])) if found else np.zeros(1)
+    largest = float(np.quantile(sizes, 0.99)) or float(sizes.max()) or 1.0
     for column, (one, attribution) in enumerate(zip(series, found, strict=True), start=1):
         rows, columns = attribution.matrix.shape
         figure.add_trace(
@@ -297,8 +305,8 @@ def attribution_figure(series: Sequence[Series], found: Sequence[Attribution]) -
                 y=np.arange(rows),
                 zmin=-largest,
                 zmax=largest,
-                colorscale=[[0, NEGATIVE], [0.5, "rgba(128, 128, 128, 0.06)"], [1, one.colour]],
-                colorbar={"title": {"text": "part of the cosine", "side": "right"}, "thickness": 12},
+                colorscale=[[0, NEGATIVE], [0.5, "rgba(128, 128, 128, 0.06)"], [1, POSITIVE]],
+                colorbar={"title": {"text": "part of<br>the cosine"}, "thickness": 12, "tickformat": ".2~g"},
                 showscale=column == len(series),
                 hovertext=_attribution_hover(attribution),
                 hovertemplate=f"%{{hovertext}}<extra>{html.escape(one.name)}</extra>",
@@ -322,15 +330,22 @@ def attribution_figure(series: Sequence[Series], found: Sequence[Attribution]) -
     return base_layout(figure, height=max(480, 22 * tallest + 190), revision="attribution")
 
 
-def _panels(series: Sequence[Series], *, shared: bool = True, titles: Sequence[str] = ()) -> go.Figure:
+def _panels(
+    series: Sequence[Series], *, shared: bool = True, shared_x: bool = True, titles: Sequence[str] = ()
+) -> go.Figure:
     return make_subplots(
         1,
         max(len(series), 1),
         shared_yaxes=shared,
-        shared_xaxes="all" if shared else False,
+        shared_xaxes="all" if shared and shared_x else False,
         subplot_titles=list(titles) or [html.escape(one.name) for one in series],
         horizontal_spacing=0.04 if shared else 0.12,
     )
+
+
+def _legend_above_titles(figure: go.Figure) -> go.Figure:
+    """Panel titles stand where the base layout puts the legend."""
+    return figure.update_layout(legend={"y": 1.1}, margin={"t": 84})
 
 
 def _outcome_and_diagnosis(x_title: str) -> go.Figure:
@@ -340,6 +355,25 @@ def _outcome_and_diagnosis(x_title: str) -> go.Figure:
     figure.update_xaxes(title_text=x_title, row=2, col=1)
     figure.update_layout(showlegend=True)
     return figure
+
+
+def _without_repeats(
+    series: Sequence[Series], layers: Sequence[Sequence[RemovalCurve]]
+) -> list[tuple[Series, Sequence[RemovalCurve]]]:
+    """Encoders with the same curves as one, named after all of them."""
+    kept: list[tuple[Series, Sequence[RemovalCurve]]] = []
+    for one, curves in zip(series, layers, strict=True):
+        for i, (other, known) in enumerate(kept):
+            if len(known) == len(curves) and all(
+                np.allclose(a.mean_cosine, b.mean_cosine, atol=1e-6, equal_nan=True)
+                and np.allclose(a.spearman, b.spearman, atol=1e-3, equal_nan=True)
+                for a, b in zip(known, curves, strict=True)
+            ):
+                kept[i] = (Series(f"{other.name} = {one.name}", other.colour), known)
+                break
+        else:
+            kept.append((one, curves))
+    return kept
 
 
 def _best(curve: RemovalCurve, one: Series) -> go.Scatter:

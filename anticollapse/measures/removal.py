@@ -1,7 +1,8 @@
 """What happens when the most frequent tokens leave the mean: Spearman and mean unrelated cosine as k tokens leave.
 
 Token vectors are computed once. From one k to the next only the sentences that hold the newly removed tokens change, so
-the whole curve costs about as much as one pass over the tokens, not one encoding for each k. Yan et al. 2021 (ConSERT,
+the whole curve costs about as much as one pass over the tokens, not one encoding for each k. Modules behind the mean
+(a whitening, for example) stay as they were fitted. Yan et al. 2021 (ConSERT,
 §2.1), https://aclanthology.org/2021.acl-long.393.
 """
 

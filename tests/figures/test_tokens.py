@@ -93,6 +93,8 @@ def test_removal_and_layers(reports):
     layers = figures.layer_figure(SERIES, [report.layers for report in reports])
     valid(layers)
     assert list(layers.data[0].x) == [0, 1, 2]
+    # whitening changes no layer: one line for both
+    assert {trace.name for trace in layers.data} == {"raw & plain = cured", "raw & plain = cured, best k"}
 
 
 def test_curves_without_labels_have_gaps_and_no_best(encoders):
@@ -120,7 +122,8 @@ def test_attribution_side_by_side_on_one_scale(encoders):
     raw, cured = figure.data
     np.testing.assert_allclose(raw.z, found[0].matrix)
     assert (raw.zmin, raw.zmax) == (cured.zmin, cured.zmax)
-    assert raw.zmax == pytest.approx(max(np.abs(a.matrix).max() for a in found))
+    sizes = np.abs(np.concatenate([a.matrix.ravel() for a in found]))
+    assert 0.95 < np.mean(sizes <= raw.zmax) < 1  # a few large ones must not bleach the others
     assert raw.hovertext[1][1].startswith(f"the · two<br>adds {found[0].matrix[1, 1]:+.6f} to the cosine")
     titles = [annotation.text for annotation in figure.layout.annotations]
     assert titles[0] == f"raw &amp; plain: sum = cosine = {found[0].cosine:.4f}"
