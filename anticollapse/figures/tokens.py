@@ -1,4 +1,4 @@
-"""Figures of the Tokens page: what makes sentence vectors, what leaving tokens out does, why a pair is close."""
+"""Figures of the Tokens page: what makes sentence vectors, what leaving tokens out does, which dimensions rule."""
 
 from __future__ import annotations
 
@@ -12,13 +12,9 @@ from plotly.subplots import make_subplots
 
 from anticollapse.explain import Anisotropy
 from anticollapse.figures.style import MUTED, Series, base_layout, hover_text, transparent
-from anticollapse.measures.attribution import Attribution
 from anticollapse.measures.removal import RemovalCurve
 from anticollapse.measures.result import Measure
 from anticollapse.measures.tokens import MIN_OCCURRENCES, TokenUse
-
-POSITIVE, NEGATIVE = "#6A51A3", "#C2571A"
-"""Of the heat maps: no encoder's colours, because one scale serves several encoders."""
 
 NORM_POINTS = 5_000
 """Token types a panel of norms; the most frequent ones are drawn."""
@@ -34,7 +30,7 @@ def share_figure(series: Sequence[Series], uses: Sequence[TokenUse]) -> go.Figur
         series: The encoders.
         uses: Their token use.
     """
-    figure = _panels(series)
+    figure = panels(series)
     for column, (one, use) in enumerate(zip(series, uses, strict=True), start=1):
         names = [band.name for band in use.bands]
         figure.add_trace(
@@ -82,7 +78,7 @@ def dominant_figure(series: Sequence[Series], uses: Sequence[TokenUse], *, top: 
         uses: Their token use.
         top: Tokens a panel.
     """
-    figure = _panels(series, shared=False)
+    figure = panels(series, shared=False)
     for column, (one, use) in enumerate(zip(series, uses, strict=True), start=1):
         types, rows = use.types, use.types.most_dominant(top)[::-1]
         labels = [hover_text(types.labels[i]) for i in rows]
@@ -107,7 +103,7 @@ def dominant_figure(series: Sequence[Series], uses: Sequence[TokenUse], *, top: 
             col=column,
         )
         figure.update_yaxes(
-            tickvals=np.arange(len(rows)), ticktext=[_tick(types.labels[i]) for i in rows], row=1, col=column
+            tickvals=np.arange(len(rows)), ticktext=[tick(types.labels[i]) for i in rows], row=1, col=column
         )
     figure.update_xaxes(title_text="share of the vectors minus share of the tokens (points)")
     figure.update_yaxes(title_text="token", col=1)
@@ -121,7 +117,7 @@ def norm_figure(series: Sequence[Series], uses: Sequence[TokenUse]) -> go.Figure
         series: The encoders.
         uses: Their token use.
     """
-    figure = _panels(series)
+    figure = panels(series)
     for column, (one, use) in enumerate(zip(series, uses, strict=True), start=1):
         types = use.types
         for special in (False, True):
@@ -256,7 +252,7 @@ def dimension_figure(series: Sequence[Series], found: Sequence[Anisotropy], *, t
         found: Their anisotropy.
         top: Dimensions drawn; the others are one bar together.
     """
-    figure = _panels(series, shared_x=False)
+    figure = panels(series, shared_x=False)
     for column, (one, anisotropy) in enumerate(zip(series, found, strict=True), start=1):
         values = anisotropy.contributions
         order = np.argsort(-values, kind="stable")[:top]
@@ -281,58 +277,17 @@ def dimension_figure(series: Sequence[Series], found: Sequence[Anisotropy], *, t
     return base_layout(figure, revision="dimensions")
 
 
-def attribution_figure(series: Sequence[Series], found: Sequence[Attribution]) -> go.Figure:
-    """The contributions of all token pairs to one cosine; one heat map an encoder, on one colour scale.
-
-    The scale ends where 1 % of the contributions lie beyond, so that a few large ones do not bleach the rest; tooltips
-    hold the exact values.
+def panels(
+    series: Sequence[Series], *, shared: bool = True, shared_x: bool = True, titles: Sequence[str] = ()
+) -> go.Figure:
+    """One panel an encoder, side by side.
 
     Args:
         series: The encoders.
-        found: Their attributions; rows are the first sentence's tokens.
+        shared: Whether the panels share their axes.
+        shared_x: Whether they share the horizontal one too.
+        titles: Titles of the panels, escaped; default: the encoders' names.
     """
-    figure = _panels(
-        series, shared=False, titles=[_attribution_title(o, a) for o, a in zip(series, found, strict=True)]
-    )
-    sizes = np.abs(np.concatenate([a.matrix.ravel() for a in found])) if found else np.zeros(1)
-    largest = float(np.quantile(sizes, 0.99)) or float(sizes.max()) or 1.0
-    for column, (one, attribution) in enumerate(zip(series, found, strict=True), start=1):
-        rows, columns = attribution.matrix.shape
-        figure.add_trace(
-            go.Heatmap(
-                z=attribution.matrix,
-                x=np.arange(columns),
-                y=np.arange(rows),
-                zmin=-largest,
-                zmax=largest,
-                colorscale=[[0, NEGATIVE], [0.5, "rgba(128, 128, 128, 0.06)"], [1, POSITIVE]],
-                colorbar={"title": {"text": "part of<br>the cosine"}, "thickness": 12, "tickformat": ".2~g"},
-                showscale=column == len(series),
-                hovertext=_attribution_hover(attribution),
-                hovertemplate=f"%{{hovertext}}<extra>{html.escape(one.name)}</extra>",
-                xgap=1,
-                ygap=1,
-            ),
-            row=1,
-            col=column,
-        )
-        place = {"row": 1, "col": column}
-        figure.update_xaxes(
-            tickvals=np.arange(columns), ticktext=[_tick(t) for t in attribution.tokens2], tickangle=-60, **place
-        )
-        figure.update_yaxes(
-            tickvals=np.arange(rows), ticktext=[_tick(t) for t in attribution.tokens1], autorange="reversed", **place
-        )
-    figure.update_xaxes(title_text="tokens of the second sentence", showgrid=False)
-    figure.update_yaxes(showgrid=False)
-    figure.update_yaxes(title_text="tokens of the first sentence", col=1)
-    tallest = max((a.matrix.shape[0] for a in found), default=1)
-    return base_layout(figure, height=max(480, 22 * tallest + 190), revision="attribution")
-
-
-def _panels(
-    series: Sequence[Series], *, shared: bool = True, shared_x: bool = True, titles: Sequence[str] = ()
-) -> go.Figure:
     return make_subplots(
         1,
         max(len(series), 1),
@@ -409,25 +364,7 @@ def _running_median(use: TokenUse, bins: int = 18) -> tuple[NDArray[np.float64],
     return np.array(middle), np.array([np.median(types.norm[part]) for part in parts])
 
 
-def _attribution_title(one: Series, attribution: Attribution) -> str:
-    cosine = attribution.cosine
-    shown = attribution.undefined if cosine is None else f"sum = cosine = {cosine:.4f}"
-    return f"{html.escape(one.name)}: {html.escape(shown)}"
-
-
-def _attribution_hover(attribution: Attribution) -> list[list[str]]:
-    total = attribution.matrix.sum()
-    return [
-        [
-            f"{hover_text(first)} · {hover_text(second)}<br>adds {value:+.6f} to the cosine"
-            + (f" ({value / total:.1%} of it)" if total else "")
-            for second, value in zip(attribution.tokens2, row, strict=True)
-        ]
-        for first, row in zip(attribution.tokens1, attribution.matrix, strict=True)
-    ]
-
-
-def _tick(token: str) -> str:
+def tick(token: str) -> str:
     """A token on an axis: short, and escaped because Plotly reads tick labels as HTML."""
     return html.escape(token if len(token) <= TOKEN_WIDTH else token[: TOKEN_WIDTH - 1] + "…")
 

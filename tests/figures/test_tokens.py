@@ -13,6 +13,7 @@ from anticollapse.data import PairSet
 from anticollapse.encoding import load_encoder
 from anticollapse.explain import examine_tokens, explain_pair
 from anticollapse.figures import tokens as figures
+from anticollapse.figures.attribution import attribution_figure
 from anticollapse.figures.style import CURED, RAW, Series
 from anticollapse.measures.attribution import Attribution
 
@@ -117,7 +118,7 @@ def test_dimensions_sum_to_the_mean_cosine(reports):
 
 def test_attribution_side_by_side_on_one_scale(encoders):
     found = [explain_pair(encoder, "the man is red", "two dogs").attribution for encoder in encoders]
-    figure = figures.attribution_figure(SERIES, found)
+    figure = attribution_figure(SERIES, found)
     valid(figure)
     raw, cured = figure.data
     np.testing.assert_allclose(raw.z, found[0].matrix)
@@ -133,9 +134,9 @@ def test_attribution_side_by_side_on_one_scale(encoders):
 def test_user_text_is_escaped_everywhere():
     bad = "<img src=x onerror=alert(1)>"
     attribution = Attribution(np.ones((1, 1)), (bad,), (bad,), np.array([False]), np.array([False]))
-    text = valid(figures.attribution_figure([Series(bad, RAW)], [attribution]))
+    text = valid(attribution_figure([Series(bad, RAW)], [attribution]))
     assert "<img" not in text.replace("\\u003c", "<")
     undefined = Attribution(
         np.zeros((1, 1)), ("a",), ("b",), np.zeros(1, bool), np.zeros(1, bool), "undefined because x"
     )
-    assert "undefined because x" in valid(figures.attribution_figure([Series("e", RAW)], [undefined]))
+    assert "undefined because x" in valid(attribution_figure([Series("e", RAW)], [undefined]))
