@@ -1,0 +1,217 @@
+"""How long a training will take, from a short measured probe on the user's own sentences.
+
+The probe trains a few steps in a process of its own with the threads that a run gets, in a temporary folder.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from anticollapse.data import PairSet
+from anticollapse.encoding import checkpoint_root
+from anticollapse.errors import RunError
+from anticollapse.runs import store
+from anticollapse.runs.queue import THREAD_VARIABLES
+from anticollapse.runs.settings import RunSettings
+
+if TYPE_CHECKING:
+    from anticollapse.training import TrainingOptions, Variant
+
+PROBE_STEPS = 4
+"""Steps before and after the first evaluation; only those after it are timed, as the first ones warm up."""
+PROBE_BATCHES = 16
+PROBE_DEV = 200
+TIMEOUT = 300.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Speed:
+    """What a probe measured.
+
+    Attributes:
+        setup: Seconds until the first step, the start of the process and the backbone's measuring included.
+        step: Seconds a step.
+        look: Seconds for one evaluation with its checkpoint, on the probe's dev pairs.
+        dev_share: Part of the dev pairs that the probe looked at.
+        threads: With how many CPU threads.
+    """
+
+    setup: float
+    step: float
+    look: float
+    dev_share: float
+    threads: int
+
+    def seconds(self, steps: int, looks: int) -> float:
+        """Time of a run in seconds; patience may end it earlier.
+
+        Args:
+            steps: Optimizer steps.
+            looks: Evaluations on dev.
+        """
+        return self.setup + steps * self.step + looks * self.look / self.dev_share
+
+
+def steps_of(variant: Variant, options: TrainingOptions, pairs: PairSet) -> tuple[int, int]:
+    """Optimizer steps and evaluations of a run, without loading anything.
+
+    Args:
+        variant: What is trained.
+        options: How long.
+        pairs: On what.
+    """
+    n = pairs.n if variant.supervised is not None else len(pairs.sentences)
+    batch = min(options.batch_size or variant.defaults.batch_size, n)
+    epochs = options.epochs or variant.defaults.epochs
+    steps = options.steps or max(1, round(epochs * -(-n // batch) / options.accumulation))
+    every = options.evaluate_every or max(1, round(steps / 10))
+    return steps, max(1, -(-steps // every))
+
+
+def probe(
+    variant: Variant,
+    backbone: str,
+    pairs: PairSet,
+    *,
+    dev: PairSet | None = None,
+    options: TrainingOptions | None = None,
+    root: Path | None = None,
+    settings: RunSettings | None = None,
+) -> Speed:
+    """Measure the speed of a training; this takes some seconds.
+
+    Args:
+        variant: What would be trained.
+        backbone: From where.
+        pairs: On what; a part of them is used.
+        dev: Measured on what; a part of them is used.
+        options: Batch size, precision and so on; its steps do not matter.
+        root: The checkpoint root.
+        settings: For the number of threads.
+
+    Raises:
+        RunError: If the probe fails; the message is the training's own.
+    """
+    from anticollapse.training import TrainingOptions
+
+    settings = settings or RunSettings.from_environment()
+    options = options or TrainingOptions()
+    threads = options.threads or settings.thread_count
+    batch = options.batch_size or variant.defaults.batch_size
+    part = _part(pairs, PROBE_BATCHES * batch)
+    dev_part = None if dev is None else _part(dev, PROBE_DEV)
+    with tempfile.TemporaryDirectory(prefix="anticollapse-probe-") as place:
+        folder = Path(place)
+        store.save_pairs(folder / store.TRAIN, part)
+        if dev_part is not None:
+            store.save_pairs(folder / store.DEV, dev_part)
+        kept = {
+            k: v for k, v in dataclasses.asdict(options).items() if k in {"batch_size", "accumulation", "precision"}
+        }
+        request = {
+            "variant": variant.id,
+            "parameters": dict(variant.values),
+            "backbone": backbone,
+            "dev": dev_part is not None,
+            "options": {**kept, "steps": 2 * PROBE_STEPS, "evaluate_every": PROBE_STEPS, "threads": threads},
+        }
+        store.write_json(folder / "request.json", request)
+        answer = _run(folder, root or checkpoint_root(), threads)
+    share = 1.0 if dev is None or dev_part is None else dev_part.n / max(dev.n, 1)
+    return Speed(setup=answer["setup"], step=answer["step"], look=answer["look"], dev_share=share, threads=threads)
+
+
+def _part(pairs: PairSet, n: int) -> PairSet:
+    """A random part, so that its sentences are as long as the others."""
+    if pairs.n <= n:
+        return pairs
+    return pairs.subset(np.sort(np.random.default_rng(0).choice(pairs.n, n, replace=False)))
+
+
+def _run(folder: Path, root: Path, threads: int) -> Mapping[str, float]:
+    environment = {
+        **os.environ,
+        "ANTICOLLAPSE_CHECKPOINTS": str(root),
+        "PYTHONPATH": os.pathsep.join([str(Path(__file__).resolve().parents[2]), os.environ.get("PYTHONPATH", "")]),
+        "TQDM_DISABLE": "1",
+        **dict.fromkeys(THREAD_VARIABLES, str(threads)),
+    }
+    try:
+        done = subprocess.run(
+            [sys.executable, "-P", "-m", "anticollapse.runs.estimate", str(folder)],
+            env=environment, cwd=folder, capture_output=True, timeout=TIMEOUT, check=False,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired as error:
+        raise RunError(
+            "measuring the speed took too long", remedy="Start the run; it says how long it takes"
+        ) from error
+    answer = folder / "answer.json"
+    found: dict[str, Any] = json.loads(answer.read_text(encoding="utf-8")) if answer.exists() else {}
+    if "error" in found or not found:
+        last = done.stderr.decode("utf-8", "replace").strip().splitlines()[-1:] or ["no message"]
+        raise RunError(f"the speed cannot be measured ({found.get('error', last[0])})")
+    return found
+
+
+def main(folder: Path) -> None:
+    """The probe's process: train a few steps and write what was measured."""
+    import time
+
+    import psutil
+
+    from anticollapse.errors import AntiCollapseError
+    from anticollapse.training import Event, TrainingOptions, get_variant, train
+
+    request = json.loads((folder / "request.json").read_text(encoding="utf-8"))
+    times: list[tuple[str, float, float | None]] = []
+
+    def hear(event: Event) -> None:
+        times.append((event.kind, time.perf_counter(), event.values.get("items_per_second")))
+
+    batch = 0
+    setup_before = time.time() - psutil.Process().create_time()
+    began = time.perf_counter()
+    pairs = store.read_pairs_of(folder / store.TRAIN)
+    variant = get_variant(request["variant"]).with_parameters(request["parameters"])
+    options = TrainingOptions(**request["options"])
+    n = pairs.n if variant.supervised is not None else len(pairs.sentences)
+    batch = min(options.batch_size or variant.defaults.batch_size, n) * options.accumulation
+    try:
+        train(
+            variant,
+            request["backbone"],
+            pairs,
+            dev=store.read_pairs_of(folder / store.DEV) if request["dev"] else None,
+            output=folder / "run",
+            options=options,
+            callback=hear,
+            command="probe",
+        )
+    except AntiCollapseError as error:
+        store.write_json(folder / "answer.json", {"error": str(error)})
+        return
+    start = next(at for kind, at, _ in times if kind == "start")
+    looks = [(at, rate) for kind, at, rate in times if kind == "evaluation"]
+    step = batch / (looks[-1][1] or float("nan"))
+    between = looks[-1][0] - looks[0][0]
+    answer = {
+        "setup": setup_before + start - began,
+        "step": step,
+        "look": max(between - PROBE_STEPS * step, 0.0),
+    }
+    store.write_json(folder / "answer.json", answer)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
