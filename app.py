@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import streamlit as st
 
-from pages.common import sidebar
+from pages.common import sidebar, strip
 
-PAGES = [st.Page("pages/collapse.py", title="Collapse", icon=":material/compress:", default=True)]
+PAGES = [
+    st.Page("pages/collapse.py", title="Collapse", icon=":material/compress:", default=True),
+    st.Page("pages/tokens.py", title="Tokens", icon=":material/text_fields:"),
+    st.Page("pages/runs.py", title="Runs", icon=":material/model_training:"),
+]
 
 st.set_page_config(page_title="anticollapse", page_icon="pages/common/icon.svg", layout="wide")
 page = st.navigation(PAGES)
 sidebar.draw()
+strip.draw()
 page.run()

@@ -173,6 +173,11 @@ def _pair_table(found: Found, pairs: PairSet, selected: Sequence[int]) -> None:
         height=min(38 + 35 * len(frame), 430),
         alt="Pairs with their labels and the cosine under each encoder",
     )
+    marked = _marked_rows(pairs.n)
+    if marked and st.button("Take the ticked pair apart, token by token", icon=":material/grid_on:"):
+        st.session_state["typed"] = False
+        st.session_state["row"] = int(pairs.rows[marked[0]])
+        st.switch_page("pages/tokens.py")
     st.download_button(
         "Download these pairs (CSV)",
         lambda: export_csv(frame),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import runpy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import streamlit as st
 
@@ -12,7 +14,7 @@ from anticollapse.data import PairSet
 from anticollapse.encoding import Encoder
 from anticollapse.errors import AntiCollapseError
 from anticollapse.figures.style import Series, colours
-from pages.common import work
+from pages.common import training, work
 
 
 @dataclass(frozen=True)
@@ -34,9 +36,9 @@ class Workbench:
     @property
     def series(self) -> list[Series]:
         """Name and colour of each encoder, the same on every page."""
-        raw = [not _is_cured(name) for name in self.encoders]
+        raw = [not (_is_cured(name) or training.is_trained(name)) for name in self.encoders]
         chosen = colours(self.encoders, raw)
-        return [Series(name, chosen[name]) for name in self.encoders]
+        return [Series(training.label(name), chosen[name]) for name in self.encoders]
 
     def open(self) -> list[tuple[Series, Encoder]]:
         """Load the encoders; one that cannot be loaded is a message, and the others go on."""
@@ -55,10 +57,15 @@ def escape(text: str) -> str:
 
 
 def current() -> Workbench:
-    """The state that the sidebar left for this run."""
-    found = st.session_state["_workbench"]
+    """The state that the sidebar left for this run.
+
+    The first link to a page that a fresh server is asked for runs the page's file alone, because Streamlit learns of
+    st.navigation only when app.py has run once. Then app.py is run from here, which draws the page itself.
+    """
+    found = st.session_state.get("_workbench")
     if not isinstance(found, Workbench):
-        raise TypeError(found)
+        runpy.run_path(str(Path(__file__).resolve().parents[2] / "app.py"))
+        st.stop()
     return found
 
 

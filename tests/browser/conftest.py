@@ -125,3 +125,12 @@ def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+@pytest.fixture
+def fresh_server(tmp_path: Path) -> Iterator[Server]:
+    """A server that nobody has asked for anything yet."""
+    running = Server(tmp_path, {"ANTICOLLAPSE_DATA": "", "HF_HUB_OFFLINE": "1"})
+    running.start()
+    yield running
+    running.stop()
