@@ -11,7 +11,7 @@ from anticollapse.cures import CURES
 from anticollapse.data import ColumnMap, OnBadRow, PairSet, load_pairs, read_pairs
 from anticollapse.encoding import list_encoders
 from anticollapse.errors import AntiCollapseError
-from pages.common import work
+from pages.common import finetune, links, training, work
 from pages.common.state import Workbench, escape
 
 UPLOAD = "my file"
@@ -33,6 +33,8 @@ def draw() -> None:
     with st.sidebar:
         pairs, fit_text, fit_name = _pairs()
         names = _encoders()
+        data = st.session_state.get("data", UPLOAD)
+        finetune.draw(pairs, None if data == UPLOAD else data, _named)
     st.session_state["_workbench"] = Workbench(pairs, tuple(names), fit_text, fit_name)
 
 
@@ -130,14 +132,16 @@ def _columns(found: PairSet, digest: str) -> ColumnMap | None:
 
 def _encoders() -> list[str]:
     st.subheader("Encoders")
-    names = [info.name for info in list_encoders()]
+    unfinished = {run.id for run in training.all_runs() if not run.has_ended}
+    names = [info.name for info in list_encoders() if info.name not in unfinished]
     options = [option for name in names for option in (name, *(f"{name}+{cure}" for cure in CURES))]
+    default = [name for name in DEFAULT_ENCODERS if name in options]
+    links.restore("encoders", default)
     chosen = st.multiselect(
         "Encoders",
         options,
-        default=[name for name in DEFAULT_ENCODERS if name in options],
         key="encoders",
-        bind="query-params",
+        format_func=training.label,
         accept_new_options=True,
         max_selections=8,
         placeholder="Choose, or type a Hub name",
@@ -145,6 +149,7 @@ def _encoders() -> list[str]:
         help="Checkpoints on this machine, each also with a training-free cure. A name such as organisation/model is "
         "downloaded from the Hub when you are online.",
     )
+    links.keep("encoders", chosen, default)
     return list(dict.fromkeys(chosen))
 
 

@@ -1,0 +1,95 @@
+"""Runs as the pages see them: read once a second for all sessions, the queue moved on, names for people."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import streamlit as st
+
+from anticollapse import runs
+from anticollapse.encoding import checkpoint_root
+from anticollapse.errors import AntiCollapseError
+from anticollapse.runs import Listing, Run, RunSettings, Speed
+from anticollapse.runs.store import ID
+
+EVERY = 1.0
+"""Seconds between two looks at the disk, whatever the number of sessions."""
+
+
+@st.cache_resource(max_entries=4)
+def _listing(root: str) -> Listing:
+    return Listing(Path(root), EVERY)
+
+
+def all_runs(*, fresh: bool = False) -> list[Run]:
+    """All runs, the newest first; whoever looks moves the queue on."""
+    listing = _listing(str(checkpoint_root()))
+    found = listing.runs(fresh=fresh)
+    try:
+        settings = RunSettings.from_environment()
+        if runs.needs_pump(found, settings):
+            runs.pump(listing.root, settings)
+            found = listing.runs(fresh=True)
+    except AntiCollapseError as error:
+        st.session_state["_queue_error"] = str(error)
+    return found
+
+
+def signature(found: list[Run]) -> tuple[tuple[str, str], ...]:
+    """Changes when a run comes, goes, starts or ends."""
+    return tuple((run.id, run.state) for run in found)
+
+
+def label(name: str) -> str:
+    """What people call an encoder: a run's name instead of its id, with the cure behind it."""
+    base, plus, cure = name.partition("+")
+    if not ID.fullmatch(base):
+        return name
+    for run in all_runs():
+        if run.id == base:
+            return f"{run.name}{plus}{cure}"
+    return name
+
+
+def is_trained(name: str) -> bool:
+    """Whether an encoder was trained here."""
+    return bool(ID.fullmatch(name.partition("+")[0]))
+
+
+def stop(run_id: str) -> None:
+    """Ask a run to stop without making the page wait; the thread sees to it that it does."""
+    runs.stop(run_id)
+    threading.Thread(target=_stop_for_sure, args=(run_id,), name=f"stop-{run_id[:8]}", daemon=True).start()
+    all_runs(fresh=True)
+
+
+def _stop_for_sure(run_id: str) -> None:
+    try:
+        runs.stop(run_id, wait=True)
+    except AntiCollapseError:
+        return  # deleted in the meantime
+
+
+@st.cache_resource
+def _probes() -> dict[object, Future[Speed]]:
+    return {}
+
+
+@st.cache_resource
+def _pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(max_workers=1, thread_name_prefix="probe")
+
+
+def measured(key: object) -> Future[Speed] | None:
+    """The probe with this key, or None when nobody asked for it."""
+    return _probes().get(key)
+
+
+def measure(key: object, *arguments: object, **named: object) -> None:
+    """Measure the speed of a training in the background; see :func:`anticollapse.runs.probe`."""
+    probes = _probes()
+    if len(probes) >= 64:
+        probes.pop(next(iter(probes)))
+    probes[key] = _pool().submit(runs.probe, *arguments, **named)  # type: ignore[arg-type]
