@@ -175,9 +175,9 @@ def _pair_table(found: Found, pairs: PairSet, selected: Sequence[int]) -> None:
     )
     marked = _marked_rows(pairs.n)
     if marked and st.button("Take the ticked pair apart, token by token", icon=":material/grid_on:"):
-        st.session_state["typed"] = False
-        st.session_state["row"] = int(pairs.rows[marked[0]])
-        st.switch_page("pages/tokens.py")
+        link = {name: st.query_params.get_all(name) for name in st.query_params} | {"row": str(pairs.rows[marked[0]])}
+        link.pop("typed", None)
+        st.switch_page("pages/tokens.py", query_params=link)
     st.download_button(
         "Download these pairs (CSV)",
         lambda: export_csv(frame),
