@@ -118,7 +118,8 @@ def _choose_variant(train: PairSet) -> Variant | None:
 
 def _choose_backbone() -> str:
     running = {run.id for run in training.all_runs() if not run.has_ended}
-    names = [info.name for info in list_encoders() if info.name not in running]
+    found = [info for info in list_encoders() if info.name not in running]
+    names = [info.name for info in sorted(found, key=lambda info: info.kind == "trained")]
     return st.selectbox(
         "Backbone",
         names,

@@ -88,8 +88,9 @@ def _ended(found: Sequence[Run]) -> None:
     last = max((run for run in found if run.has_ended and run.ended), key=lambda run: run.ended or 0.0, default=None)
     if last is None or last.id in away or not _is_recent(last, found):
         return
-    with st.container(horizontal=True, vertical_alignment="center", key=f"ended_{last.id}"):
-        st.markdown(ended_line(last))
+    text, buttons = st.columns([3, 2], vertical_alignment="center")
+    text.markdown(ended_line(last))
+    with buttons.container(horizontal=True, horizontal_alignment="right", key=f"ended_{last.id}"):
         if last.has_model:
             show_button(last, f"strip_show_{last.id}")
         st.button(
@@ -122,3 +123,4 @@ def choose(run: Run) -> None:
     backbone = run.request.backbone
     inside = not backbone.startswith("/") or backbone.startswith(str(checkpoint_root()))
     st.session_state["encoders"] = [*([backbone] if inside else []), run.id]
+    st.session_state.setdefault("_runs_away", set()).add(run.id)
