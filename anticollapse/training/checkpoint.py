@@ -132,7 +132,7 @@ def _separate(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     out = {}
     for name, tensor in tensors.items():
         plain = tensor.detach().cpu().contiguous()
-        pointer = plain.data_ptr()
-        out[name] = plain.clone() if pointer in seen or plain._is_view() else plain
+        pointer = plain.untyped_storage().data_ptr()
+        out[name] = plain.clone() if pointer in seen else plain
         seen.add(pointer)
     return out

@@ -66,7 +66,9 @@ class Tokenizer:
                 where=encoder.name,
                 remedy="Choose a BERT-like backbone",
             )
-        return cls(int(tokenizer.pad_token_id or 0), tuple(tokenizer.all_special_ids), encoder.max_tokens)
+        # An unknown word is a word: it may be moved, cut and repeated like any other.
+        special = tuple(i for i in tokenizer.all_special_ids if i != tokenizer.unk_token_id)
+        return cls(int(tokenizer.pad_token_id or 0), special, encoder.max_tokens)
 
 
 @dataclass(frozen=True)

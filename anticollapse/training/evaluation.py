@@ -22,6 +22,9 @@ FloatArray = NDArray[np.float64]
 MAX_SENTENCES = 4000
 """Sentences that isotropy is measured on at most; more would cost time and no digit changes."""
 
+SCORE_DECIMALS = 6
+"""float32 gives no more; without rounding, pairs of equal sentences would be ranked by noise."""
+
 UNRELATED_PAIRS = 1000
 """Random pairs that a scorer of pairs is asked about, as it has no vectors to measure."""
 
@@ -162,7 +165,7 @@ class Evaluator:
         for part in batches(np.maximum(lengths[first], lengths[second]), TOKEN_BUDGET // 2):
             rows = self.collator.rows(np.concatenate([first[part], second[part]])).to(device)
             scores[part] = system.pair_scores(rows).cpu().numpy()
-        return scores
+        return scores.round(SCORE_DECIMALS)
 
     def _nothing(self, reason: str) -> Evaluation:
         names = ("dev_spearman", "mean_unrelated_cosine", "std_sqrt_d", "effective_rank")

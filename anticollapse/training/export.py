@@ -50,6 +50,7 @@ def export(output: Path, model: SentenceTransformer, system: System, step: int, 
         output.mkdir(parents=True, exist_ok=True)
         with _no_progress_bar():
             model.save(str(temporary), create_model_card=False, safe_serialization=True)
+        _remember_no_pooler(temporary, system.transformer)
         full = {**record, "heads": f"{HEADS}/{name}" if heads else ""}
         write_record(temporary, full)
         if heads:
@@ -71,6 +72,15 @@ def export(output: Path, model: SentenceTransformer, system: System, step: int, 
     for old in (output / HEADS).glob("*.safetensors"):
         if old.name != name:
             old.unlink(missing_ok=True)
+
+
+def _remember_no_pooler(folder: Path, transformer: object) -> None:
+    """Say in the encoder's configuration that there is no pooler: else loading it makes one with random weights."""
+    file = folder / "sentence_bert_config.json"
+    if getattr(transformer, "pooler", ...) is None and file.exists():
+        config = json.loads(file.read_text(encoding="utf-8"))
+        config.setdefault("model_args", {})["add_pooling_layer"] = False
+        file.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
 
 @contextmanager
@@ -151,9 +161,9 @@ def card(record: Mapping[str, Any]) -> str:
     ]
     if scorer:
         lines += [
-            "**A scorer of pairs.** Its scores come from the encoder in this folder and the cross-attention head beside it "
-            f"(`{record['heads']}`): `anticollapse.training.load_pair_scorer(folder).score(first, second)`. The encoder "
-            "alone gives vectors too, but they are not what was measured here.",
+            "**A scorer of pairs.** Its scores come from the encoder in this folder and the cross-attention head "
+            f"beside it (`{record['heads']}`): `anticollapse.training.load_pair_scorer(folder).score(first, second)`. "
+            "The encoder alone gives vectors too, but they are not what was measured here.",
             "",
         ]
     else:

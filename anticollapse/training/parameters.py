@@ -101,10 +101,10 @@ class Parameter:
         if self.choices:
             return "One of " + ", ".join(map(str, self.choices))
         if self.minimum is not None and self.maximum is not None:
-            return f"From {self.minimum:g} to {self.maximum:g}{unit}"
+            return f"From {self.minimum:,.10g} to {self.maximum:,.10g}{unit}"
         if self.minimum is not None:
-            return f"At least {self.minimum:g}{unit}"
-        return f"At most {self.maximum:g}{unit}" if self.maximum is not None else ""
+            return f"At least {self.minimum:,.10g}{unit}"
+        return f"At most {self.maximum:,.10g}{unit}" if self.maximum is not None else ""
 
     def to_json(self) -> dict[str, Any]:
         """All fields as plain JSON types."""

@@ -16,6 +16,7 @@ from anticollapse.encoding.batching import TOKEN_BUDGET, batches
 from anticollapse.errors import EncoderError
 from anticollapse.training import export
 from anticollapse.training.data import Collator, Tokenizer, TrainingData
+from anticollapse.training.evaluation import SCORE_DECIMALS
 from anticollapse.training.registry import get_variant
 from anticollapse.training.system import System
 
@@ -60,7 +61,7 @@ class PairScorer:
         for part in batches(widths, TOKEN_BUDGET // 2):
             rows = collator.rows(np.concatenate([part, part + len(first)])).to(encoder.device)
             scores[part] = self.system.pair_scores(rows).cpu().numpy()
-        return scores
+        return scores.round(SCORE_DECIMALS)
 
 
 def load_pair_scorer(folder: str | Path, *, device: str | None = None) -> PairScorer:

@@ -1,0 +1,211 @@
+"""``anticollapse train VARIANT …``: train an encoder on sentence pairs."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from anticollapse.commands.common import print_json, progress_bar
+from anticollapse.commands.doctor import Subparsers
+from anticollapse.data import PairSet, load_pairs
+from anticollapse.data.sources import SOURCES
+
+if TYPE_CHECKING:
+    from anticollapse.training import Event, Parameter, TrainingResult, Variant
+
+SHOWN = {
+    "dev_spearman": "dev Spearman × 100",
+    "mean_unrelated_cosine": "mean cosine of unrelated sentences",
+    "std_sqrt_d": "std × √d",
+    "effective_rank": "effective rank",
+}
+INTERRUPTED = 130
+ALIASES = {"learning_rate": ("--lr",)}
+
+
+def add_parser(subparsers: Subparsers) -> None:
+    """Add the command. The options of a variant come from its definition, so they are parsed once it is known."""
+    parser = subparsers.add_parser(
+        "train",
+        help="train an encoder on sentence pairs",
+        usage="%(prog)s [--variant-file FILE.py] VARIANT --backbone ENCODER --pairs FILE_OR_NAME --output DIR […]",
+        description="Train a variant from a backbone. 'anticollapse variants' lists the variants, 'anticollapse train "
+        "VARIANT --help' the options and parameters of one.",
+    )
+    parser.add_argument("--variant-file", action="append", default=[], metavar="FILE.py", help="variants of your own")
+    parser.add_argument("variant", metavar="VARIANT", help="see 'anticollapse variants'")
+    parser.add_argument("rest", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the command.
+
+    Raises:
+        AntiCollapseError: Whatever the user can mend.
+    """
+    from anticollapse.training import TrainingOptions, get_variant, load_variant_file, train
+
+    early, _ = _file_parser().parse_known_args(args.rest)
+    for file in [*args.variant_file, *early.variant_file]:
+        load_variant_file(file)
+    variant = get_variant(args.variant)
+    given = option_parser(variant).parse_args(args.rest)
+    chosen = {k: v for k, v in vars(given).items() if v is not None}
+    variant = variant.with_parameters({k: v for k, v in chosen.items() if k in variant.values})
+    fields = {field.name for field in dataclasses.fields(TrainingOptions)}
+    options = TrainingOptions(**{k: v for k, v in chosen.items() if k in fields})
+    pairs, dev = load_training_pairs(given.pairs, given.dev)
+    main = os.environ.get("RANK", "0") == "0"
+    with progress_bar(variant.id, unit="steps") as progress, _stop_signal() as stopped:
+
+        def report(event: Event) -> None:
+            if event.kind == "progress":
+                progress(event.step, event.steps)
+            elif event.kind == "evaluation" and not given.json:
+                print(_line(event), file=sys.stderr)
+
+        result = train(
+            variant,
+            given.backbone,
+            pairs,
+            dev=dev,
+            output=given.output,
+            options=options,
+            device=given.device,
+            resume=given.resume,
+            callback=report,
+            stop=lambda: bool(stopped),
+        )
+    if main:
+        if given.json:
+            print_json({"variant": variant.id, **result.to_json()})
+        else:
+            print(describe(result, variant))
+    return INTERRUPTED if result.status == "stopped" else 0
+
+
+def option_parser(variant: Variant) -> argparse.ArgumentParser:
+    """The options of one variant.
+
+    Args:
+        variant: The variant.
+    """
+    from anticollapse.training import TrainingOptions
+    from anticollapse.training.parameters import parameters_of
+
+    parser = argparse.ArgumentParser(
+        prog=f"anticollapse train {variant.id}",
+        description=variant.summary,
+        parents=[_file_parser()],
+        allow_abbrev=False,
+    )
+    needed = parser.add_argument_group("what and where")
+    needed.add_argument("--backbone", required=True, metavar="ENCODER", help="an encoder by name, folder or Hub name")
+    needed.add_argument(
+        "--pairs", required=True, metavar="FILE_OR_NAME", help="training data: a file, or demo, stsb, stsb-zh"
+    )
+    needed.add_argument(
+        "--dev",
+        metavar="FILE_OR_NAME",
+        help="graded pairs to choose the best checkpoint on (default: the dev split of a named set)",
+    )
+    needed.add_argument("--output", required=True, type=Path, metavar="DIR", help="the run's folder")
+    needed.add_argument("--resume", action="store_true", help="go on from the last checkpoint in DIR")
+    needed.add_argument("--device", help="cpu, cuda, …; default: what accelerate finds, or was launched with")
+    needed.add_argument("--json", action="store_true", help="print the result as one JSON document")
+    general = parser.add_argument_group("training")
+    for _, described in parameters_of(TrainingOptions()):
+        _add_option(general, described, default=None)
+    if variant.parameters:
+        own = parser.add_argument_group(f"parameters of {variant.id}")
+        for described in variant.parameters:
+            _add_option(own, described, default=described.default)
+    return parser
+
+
+def load_training_pairs(name: str, dev: str | None) -> tuple[PairSet, PairSet | None]:
+    """Training and dev pairs; a named set gives its train and dev splits.
+
+    Args:
+        name: A file, or a named set with or without a split.
+        dev: The same for the dev pairs, or None.
+
+    Raises:
+        DataError: If one cannot be read.
+    """
+    source, _, split = name.partition(":")
+    named = source in SOURCES
+    pairs = load_pairs(name, split="train") if named and not split else load_pairs(name)
+    if dev is not None:
+        chosen = load_pairs(dev, split="dev") if dev in SOURCES else load_pairs(dev)
+        return pairs, chosen
+    return pairs, load_pairs(source, split="dev") if named and split in {"", "train"} else None
+
+
+def describe(result: TrainingResult, variant: Variant) -> str:
+    """The result as text."""
+    ended = {"done": "done", "stopped": "stopped", "early-stopped": "ended early, as dev did not get better"}
+    lines = [f"{variant.title}: {ended[result.status]} after {result.step:,} steps ({result.seconds:,.0f} s)."]
+    before, after = result.before.to_json(), result.after.to_json()
+    for key, title in SHOWN.items():
+        if isinstance(was := before[key], float) and isinstance(now := after[key], float):
+            lines.append(f"  {title}: {was:.2f} → {now:.2f}")
+    lines.append(f"The encoder of step {result.best_step:,} is in {result.model}.")
+    return "\n".join(lines)
+
+
+def _file_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--variant-file", action="append", default=[], metavar="FILE.py", help="variants of your own")
+    return parser
+
+
+def _add_option(group: Any, described: Parameter, *, default: object) -> None:  # noqa: ANN401  argparse's is private
+    text = ". ".join(part for part in (described.help, described.bounds) if part)
+    shown = f"{text} (default {described.default})" if default is not None else text
+    shown = shown.replace("%", "%%")
+    names = [described.option, *ALIASES.get(described.name, ())]
+    if described.kind is bool:
+        group.add_argument(*names, action=argparse.BooleanOptionalAction, default=None, help=shown)
+    elif described.choices:
+        group.add_argument(*names, type=described.kind, choices=described.choices, help=shown)
+    else:
+        metavar = {int: "N", float: "X"}.get(described.kind, "TEXT")
+        group.add_argument(*names, type=described.kind, metavar=metavar, help=shown)
+
+
+def _line(event: Event) -> str:
+    values = event.values
+    parts = [f"step {event.step:,}/{event.steps:,}", f"loss {values['loss']:.4f}"]
+    for key, name in (("dev_spearman", "dev Spearman"), ("mean_unrelated_cosine", "mean unrelated cosine")):
+        if values[key] is not None:
+            parts.append(f"{name} {values[key]:.2f}")
+    if values["items_per_second"]:
+        parts.append(f"{values['items_per_second']:,.0f} items/s")
+    return "  ".join(parts + (["best so far"] if values["best"] else []))
+
+
+@contextmanager
+def _stop_signal() -> Iterator[list[int]]:
+    """A list that is no longer empty once Ctrl-C or SIGTERM came; a second Ctrl-C ends at once."""
+    seen: list[int] = []
+
+    def stop(number: int, _frame: object) -> None:
+        if seen and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        seen.append(number)
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield seen
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
