@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +29,7 @@ def add_parser(subparsers: Subparsers) -> None:
         "encode",
         help="write the sentence vectors of a file",
         description="Write the vectors of all different sentences of a file, in order of first appearance: "
-        ".npy holds the (N, d) float32 array and a .txt beside it the sentences, .parquet holds both.",
+        ".npy holds the (N, d) float32 array, with NAME.sentences.jsonl beside it; .parquet holds both.",
     )
     add_encoder_arguments(parser)
     parser.add_argument("--input", required=True, metavar="FILE_OR_NAME", help="sentences or pairs in any known format")
@@ -47,6 +50,9 @@ def run(args: argparse.Namespace) -> int:
         )
     if not output.parent.is_dir():
         raise OptionError("the folder does not exist", where=str(output.parent), remedy="Make it first")
+    taken = [path for path in (output, _listing(output)) if path.is_dir() or _same(path, args.input)]
+    if taken:
+        raise OptionError("is a folder, or the input itself", where=str(taken[0]), remedy="Give another --output")
     sentences = load_pairs(args.input).sentences
     encoder = open_from(args, args.input)
     with progress_bar("encoding") as progress:
@@ -59,17 +65,20 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+def _same(path: Path, given: str) -> bool:
+    try:
+        return path.exists() and path.samefile(given)
+    except OSError:
+        return False
+
+
 def _write_npy(output: Path, sentences: tuple[str, ...], encoded: Embeddings) -> None:
-    temporary = output.with_name(f".{output.name}.{os.getpid()}.tmp")
-    with temporary.open("wb") as stream:
+    with _atomic(output) as temporary, temporary.open("wb") as stream:
         np.save(stream, encoded.vectors)
-    listing = output.with_suffix(".txt")
-    # One line a sentence: a line break inside a sentence would shift all that follow.
-    lines = "".join(" ".join(sentence.split()) + "\n" for sentence in sentences)
-    part = listing.with_name(f".{listing.name}.{os.getpid()}.tmp")
-    part.write_text(lines, encoding="utf-8", errors="replace")
-    part.replace(listing)
-    temporary.replace(output)
+    # JSON Lines: a sentence may hold line breaks, and a text file of that name could be somebody's input.
+    with _atomic(_listing(output)) as temporary:
+        lines = "".join(json.dumps({"sentence": sentence}) + "\n" for sentence in sentences)
+        temporary.write_text(lines, encoding="utf-8")
 
 
 def _write_parquet(output: Path, sentences: tuple[str, ...], encoded: Embeddings) -> None:
@@ -81,6 +90,22 @@ def _write_parquet(output: Path, sentences: tuple[str, ...], encoded: Embeddings
         "tokens": pa.array(encoded.n_tokens),
         "truncated": pa.array(encoded.truncated),
     }
-    temporary = output.with_name(f".{output.name}.{os.getpid()}.tmp")
-    pq.write_table(pa.table(columns), temporary)
-    temporary.replace(output)
+    with _atomic(output) as temporary:
+        pq.write_table(pa.table(columns), temporary)
+
+
+def _listing(output: Path) -> Path:
+    return output.with_suffix(".sentences.jsonl")
+
+
+@contextmanager
+def _atomic(target: Path) -> Iterator[Path]:
+    """A temporary file beside the target that takes its place when all went well."""
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        temporary.replace(target)
+    except OSError as error:
+        raise OptionError(f"cannot be written ({error.strerror or error})", where=str(target)) from error
+    finally:
+        temporary.unlink(missing_ok=True)

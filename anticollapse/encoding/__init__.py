@@ -6,7 +6,7 @@ from anticollapse.encoding.cache import EmbeddingCache
 from anticollapse.encoding.checkpoints import EncoderInfo, checkpoint_root, list_encoders, resolve_encoder
 from anticollapse.encoding.encoder import Embeddings, Encoder
 from anticollapse.encoding.frequencies import TokenCounts, count_tokens, read_counts
-from anticollapse.encoding.loading import load_encoder
+from anticollapse.encoding.loading import is_downloaded, load_encoder
 from anticollapse.encoding.parts import TokenParts, exact_obstacle, iter_token_parts, token_parts
 from anticollapse.encoding.path import SentencePath
 from anticollapse.encoding.precision import Precision, bfloat16_supported
@@ -28,6 +28,7 @@ __all__ = [
     "checkpoint_root",
     "count_tokens",
     "exact_obstacle",
+    "is_downloaded",
     "iter_token_parts",
     "list_encoders",
     "load_encoder",

@@ -17,7 +17,13 @@ from anticollapse.errors import EncoderError
 logger = logging.getLogger(__name__)
 
 HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,95}(/[A-Za-z0-9][\w.-]{0,95})?")
-ALLOWED_MODULES = ("sentence_transformers.", "anticollapse.")
+ALLOWED_MODULES = frozenset(
+    {"Transformer", "Pooling", "Dense", "Normalize", "LayerNorm", "Dropout", "WordWeights", "WeightedLayerPooling"}
+    | {"StaticEmbedding", "WordEmbeddings", "BoW", "CNN", "LSTM"}
+)
+"""Classes of sentence-transformers. Not Router: its parts are loaded from folders that it names itself."""
+
+MODULE_PLACES = re.compile(r"sentence_transformers(\.(models|base|sentence_transformer|modules|[a-z_]+))*")
 HUB_FILES = ("*.json", "*.safetensors", "*.txt", "*.model", "*.tiktoken", "README.md")
 TOKENIZERS = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model", "*.tiktoken", "whitespacetokenizer_config.json")
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt")
@@ -80,6 +86,14 @@ def resolve_encoder(name: str | Path, *, root: Path | None = None, confined: boo
     text = str(name)
     if not text or "\0" in text:
         raise EncoderError("the name of the encoder is empty", remedy=_known(root))
+    try:
+        return _resolve(text, root, confined=confined)
+    except (OSError, RuntimeError, ValueError) as error:
+        # Too long for the file system, a home folder of nobody, a loop of links: no such encoder either.
+        raise EncoderError(f'there is no encoder called "{text[:200]}"', remedy=_known(root)) from error
+
+
+def _resolve(text: str, root: Path, *, confined: bool) -> Path | str:
     inside = (root / text).resolve()
     if not inside.is_relative_to(root) or inside == root:
         inside = root / "-"  # the name leaves the root; it may still be a folder of the user's
@@ -113,8 +127,9 @@ def check_folder(folder: Path) -> None:
         EncoderError: No safetensors weights, a module from outside the allowed packages, or an unreadable file.
     """
     for part in [folder, *_module_folders(folder)]:
+        weights = part / "model.safetensors"
         pickles = [file.name for pattern in PICKLES for file in part.glob(pattern)]
-        if pickles and not any(part.glob("*.safetensors")):
+        if pickles and not (weights.is_file() or any(part.glob("model-*-of-*.safetensors"))):
             raise EncoderError(
                 f"the weights are stored as a pickle ({pickles[0]}), which can run code when it is opened",
                 where=str(part),
@@ -122,6 +137,13 @@ def check_folder(folder: Path) -> None:
             )
     if not any(folder.rglob("*.safetensors")):
         raise EncoderError("there are no safetensors weights", where=str(folder), remedy="Save the encoder again")
+    for config in folder.rglob("*config.json"):
+        if "auto_map" in read_json(config, dict):
+            raise EncoderError(
+                "this encoder brings code of its own (auto_map), which is never run",
+                where=str(config),
+                remedy="Use an encoder of an architecture that transformers knows",
+            )
     # transformers makes up an empty tokenizer where there is none, and every sentence becomes unknown tokens.
     if not any(found for pattern in TOKENIZERS for found in folder.rglob(pattern)):
         raise EncoderError("there is no tokenizer", where=str(folder), remedy="Save the encoder with its tokenizer")
@@ -155,11 +177,12 @@ def _module_folders(folder: Path) -> Iterator[Path]:
     for module in read_json(file, list):
         if not isinstance(module, dict) or not isinstance(module.get("type"), str):
             raise EncoderError("an entry has no type", where=str(file), remedy="Save the encoder again")
-        if not module["type"].startswith(ALLOWED_MODULES):
+        place, _, name = module["type"].rpartition(".")
+        if name not in ALLOWED_MODULES or not MODULE_PLACES.fullmatch(place):
             raise EncoderError(
-                f'the module type "{module["type"][:100]}" is not one of sentence-transformers',
+                f'the module type "{module["type"][:100]}" is not one of those that are loaded here',
                 where=str(file),
-                remedy="Encoders that bring their own code are not loaded",
+                remedy=f"These are loaded: {', '.join(sorted(ALLOWED_MODULES))}",
             )
         part = (folder / str(module.get("path", ""))).resolve()
         if not part.is_relative_to(folder.resolve()):

@@ -56,6 +56,26 @@ class Embeddings:
     truncated: NDArray[np.bool_]
 
 
+class _Part:
+    """Sentences on their way to vectors."""
+
+    def __init__(self, sentences: list[str], dim: int) -> None:
+        self.sentences = sentences
+        self.vectors = np.zeros((len(sentences), dim), np.float32)
+        self.n_tokens = np.zeros(len(sentences), np.int32)
+        self.truncated = np.zeros(len(sentences), bool)
+        self.finished = np.zeros(len(sentences), bool)
+
+    def check(self, name: str) -> None:
+        """Refuse vectors that are not finite."""
+        bad = np.flatnonzero(~np.isfinite(self.vectors).all(axis=1))
+        if len(bad):
+            raise EncoderError(
+                f"{name} gives a vector that is not finite for {self.sentences[bad[0]][:80]!r}",
+                remedy="Its weights are damaged, or its training diverged",
+            )
+
+
 class Encoder:
     """A sentence-transformers model with batching by tokens, a cache, progress and cancellation.
 
@@ -282,46 +302,47 @@ class Encoder:
         if cache is not None:
             found, vectors, counts, truncated = cache.read(key, self.dim, sentences)
         missing = np.flatnonzero(~found)
-        report(int(found.sum()))
+        before = int(found.sum())
+        report(before)
         if len(missing):
-            texts = [sentences[i] for i in missing]
-            before = int(found.sum())
-            if self.transformer is None or self.transformer.tokenizer is None:
-                new = self._encode_generic(texts, lambda done: report(before + done))
-            else:
-                new = self._encode_transformer(texts, lambda done: report(before + done), token_budget)
-            if not np.isfinite(new.vectors).all():
-                bad = int(np.flatnonzero(~np.isfinite(new.vectors).all(axis=1))[0])
-                raise EncoderError(
-                    f"{self.name} gives a vector that is not finite for {texts[bad][:80]!r}",
-                    remedy="Its weights are damaged, or its training diverged",
-                )
+            new = _Part([sentences[i] for i in missing], self.dim)
+            try:
+                if self.transformer is None or self.transformer.tokenizer is None:
+                    self._encode_generic(new, lambda done: report(before + done))
+                else:
+                    self._encode_transformer(new, lambda done: report(before + done), token_budget)
+            finally:
+                # Also when the work is stopped in the middle: what was finished is not computed again.
+                self._keep(new, cache, key)
+            new.check(self.name)
             vectors[missing], counts[missing], truncated[missing] = new.vectors, new.n_tokens, new.truncated
-            if cache is not None and self._cache_key() == key:
-                cache.write(key, texts, new.vectors, new.n_tokens, new.truncated)
         return Embeddings(vectors, counts, truncated)
 
-    def _encode_transformer(
-        self, sentences: list[str], report: Callable[[int], None], token_budget: int | None
-    ) -> Embeddings:
-        tokens = self._tokenise(sentences)
-        out = np.empty((len(sentences), self.dim), np.float32)
-        done = 0
-        for batch in batches(tokens.lengths, token_budget or self._budget()):
-            out[batch] = self._forward(self._features(tokens, batch), tokens.prompt_length)
-            done += len(batch)
-            report(done)
-        return Embeddings(out, tokens.lengths.astype(np.int32), tokens.truncated)
+    def _keep(self, part: _Part, cache: EmbeddingCache | None, key: str) -> None:
+        done = np.flatnonzero(part.finished & np.isfinite(part.vectors).all(axis=1))
+        # The check on the first batch may have turned bfloat16 down: then the vectors belong under another key.
+        if cache is not None and len(done) and self._cache_key() == key:
+            texts = [part.sentences[i] for i in done]
+            cache.write(key, texts, part.vectors[done], part.n_tokens[done], part.truncated[done])
 
-    def _encode_generic(self, sentences: list[str], report: Callable[[int], None]) -> Embeddings:
+    def _encode_transformer(self, part: _Part, report: Callable[[int], None], token_budget: int | None) -> None:
+        tokens = self._tokenise(part.sentences)
+        part.n_tokens[:], part.truncated[:] = tokens.lengths, tokens.truncated
+        for batch in batches(tokens.lengths, token_budget or self._budget()):
+            part.vectors[batch] = self._forward(self._features(tokens, batch), tokens.prompt_length)
+            part.finished[batch] = True
+            report(int(part.finished.sum()))
+
+    def _encode_generic(self, part: _Part, report: Callable[[int], None]) -> None:
         """First modules that are no transformer (static embeddings, bags of words) bring their own batching."""
-        out = np.empty((len(sentences), self.dim), np.float32)
-        for start in range(0, len(sentences), 1024):
-            part = sentences[start : start + 1024]
+        for start in range(0, len(part.sentences), 1024):
+            rows = slice(start, start + 1024)
             with self._lock:
-                out[start : start + 1024] = self.model.encode(part, show_progress_bar=False, convert_to_numpy=True)
-            report(start + len(part))
-        return Embeddings(out, np.zeros(len(sentences), np.int32), np.zeros(len(sentences), bool))
+                part.vectors[rows] = self.model.encode(
+                    part.sentences[rows], show_progress_bar=False, convert_to_numpy=True
+                )
+            part.finished[rows] = True
+            report(int(part.finished.sum()))
 
     def _tokenise(self, sentences: Sequence[str]) -> TokenisedSentences:
         transformer = cast("Transformer", self.transformer)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,12 +12,7 @@ from typing import Any
 import huggingface_hub
 import torch
 import transformers
-from huggingface_hub.errors import (
-    HfHubHTTPError,
-    LocalEntryNotFoundError,
-    OfflineModeIsEnabled,
-    RepositoryNotFoundError,
-)
+from huggingface_hub.errors import GatedRepoError, HFValidationError, RepositoryNotFoundError
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
 
@@ -81,27 +77,56 @@ def _load_model(folder: Path, device: torch.device) -> SentenceTransformer:
             model_kwargs={"use_safetensors": True},
         )
     else:
-        transformer = Transformer(str(folder), model_kwargs={"use_safetensors": True, "local_files_only": True})
+        safe = {"local_files_only": True, "trust_remote_code": False}
+        transformer = Transformer(
+            str(folder), model_kwargs={"use_safetensors": True, **safe}, config_kwargs=safe, processor_kwargs=safe
+        )
         pooling = Pooling(transformer.get_embedding_dimension(), "mean")
         model = SentenceTransformer(modules=[transformer, pooling], device=str(device))
     # Weights may be stored in half precision; arithmetic in it is slower on CPUs and inexact everywhere.
     return model.float()
 
 
+def is_downloaded(name: str) -> bool:
+    """Whether a Hub name can be loaded without asking the Hub.
+
+    Args:
+        name: ``organisation/model``.
+    """
+    try:
+        huggingface_hub.snapshot_download(name, allow_patterns=list(HUB_FILES), local_files_only=True)
+    except (OSError, ValueError):
+        return False
+    return True
+
+
 def _download(name: str) -> Path:
     try:
         return Path(huggingface_hub.snapshot_download(name, allow_patterns=list(HUB_FILES)))
-    except (RepositoryNotFoundError, huggingface_hub.errors.HFValidationError) as error:
+    except GatedRepoError as error:
+        raise EncoderError(
+            f'"{name}" is on the Hub, but only for those who accepted its terms',
+            remedy="Accept them on its page and log in with the hf command",
+        ) from error
+    except (RepositoryNotFoundError, HFValidationError) as error:
         raise EncoderError(
             f'neither this machine nor the Hub has an encoder called "{name}"',
             remedy="Check the spelling; private models need a login with the hf command",
         ) from error
-    except (OfflineModeIsEnabled, LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise EncoderError(f'the disk is full: "{name}" cannot be stored', remedy="Make room") from error
+        raise _offline(name) from error
+    except Exception as error:
+        # The Hub's client lets errors of the HTTP library beneath it through, whichever that is.
         logger.debug("downloading %s failed", name, exc_info=True)
-        raise EncoderError(
-            f'offline: "{name}" is on the Hub and cannot be downloaded now',
-            remedy="Use an embedded or local encoder",
-        ) from error
+        raise _offline(name) from error
+
+
+def _offline(name: str) -> EncoderError:
+    return EncoderError(
+        f'offline: "{name}" is on the Hub and cannot be downloaded now', remedy="Use an embedded or local encoder"
+    )
 
 
 def _device(device: str | None) -> torch.device:

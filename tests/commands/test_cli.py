@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -79,14 +80,41 @@ def test_encode_npy_and_parquet(tmp_path, tiny_encoder):
     assert vectors.shape == (3, 32)
     np.testing.assert_array_equal(np.array(table["vector"], np.float32), vectors)
     assert table["sentence"] == ["a dog", "a\ncat", "一个男人"]
-    assert (tmp_path / "v.txt").read_text(encoding="utf-8").splitlines() == ["a dog", "a cat", "一个男人"]
+    listed = [json.loads(line)["sentence"] for line in (tmp_path / "v.sentences.jsonl").read_text().splitlines()]
+    assert listed == table["sentence"]
     assert not list(tmp_path.glob(".*.tmp"))
 
 
-@pytest.mark.parametrize(("output", "word"), [("v.pickle", "format"), ("missing/v.npy", "folder")])
+def test_encode_never_touches_its_input(tmp_path, tiny_encoder, capsys):
+    notes = tmp_path / "notes.txt"
+    notes.write_text("a dog\na dog\nthe cat\n")
+    assert main(["encode", str(tiny_encoder), "--input", str(notes), "--output", str(tmp_path / "notes.npy")]) == 0
+    assert notes.read_text() == "a dog\na dog\nthe cat\n"
+    (tmp_path / "pairs.parquet").write_bytes(b"")
+    assert (
+        main(
+            [
+                "encode",
+                str(tiny_encoder),
+                "--input",
+                str(tmp_path / "pairs.parquet"),
+                "--output",
+                str(tmp_path / "pairs.parquet"),
+            ]
+        )
+        == 2
+    )
+    assert "the input itself" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("output", "word"), [("v.pickle", "format"), ("missing/v.npy", "folder"), ("taken.npy", "folder")]
+)
 def test_encode_bad_output(output, word, tmp_path, tiny_encoder, capsys):
+    (tmp_path / "taken.npy").mkdir()
     assert main(["encode", str(tiny_encoder), "--input", "demo:dev", "--output", str(tmp_path / output)]) == 2
     assert word in capsys.readouterr().err
+    assert not list(tmp_path.glob(".*.tmp"))
 
 
 def test_version_is_quick_and_help_lists_commands(capsys):

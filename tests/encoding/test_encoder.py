@@ -83,6 +83,20 @@ def test_cancelled_between_batches(tiny_encoder):
         load_encoder(tiny_encoder).encode(SENTENCES, cancelled=lambda: next(answers), token_budget=8)
 
 
+def test_what_was_finished_before_a_stop_is_kept(tiny_encoder, tmp_path):
+    cache = EmbeddingCache(tmp_path)
+    encoder = load_encoder(tiny_encoder)
+    texts = [f"a dog {i}" for i in range(50)]
+    answers = iter([False] * 6 + [True])
+    with pytest.raises(CancelledError):
+        encoder.encode(texts, cache=cache, cancelled=lambda: next(answers), token_budget=20)
+    kept = cache.read(encoder._cache_key(), 32, texts)[0].sum()
+    assert 10 <= kept < 50
+    calls = []
+    encoder.encode(texts, cache=cache, progress=lambda done, total: calls.append(done))
+    assert calls[0] == kept
+
+
 def test_token_vectors_average_to_the_sentence_vector(tiny_encoder):
     encoder = load_encoder(tiny_encoder)
     texts = SENTENCES[:6]

@@ -80,7 +80,59 @@ def test_pickled_weights_of_an_added_module_are_refused(root):
         load_encoder("tiny", root=root)
 
 
-@pytest.mark.parametrize("kind", ["os.system", "evil.Module", 7])
+@pytest.mark.parametrize("layout", ["tiny", "plain"])
+def test_code_of_a_checkpoint_never_runs(root, tiny_encoder, layout):
+    if layout == "plain":
+        shutil.copytree(tiny_encoder.parent / "plain", root / "plain")
+    folder = root / layout
+    (folder / "evil.py").write_text("raise SystemExit('code ran')")
+    config = json.loads((folder / "config.json").read_text())
+    config |= {"model_type": "unheard-of", "auto_map": {"AutoConfig": "evil.C", "AutoModel": "evil.M"}}
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(EncoderError, match="code of its own"):
+        load_encoder(layout, root=root, confined=True)
+
+
+def test_a_file_that_only_looks_like_weights_does_not_excuse_a_pickle(root):
+    modules = json.loads((root / "tiny" / "modules.json").read_text())
+    modules.append({"idx": 2, "name": "2", "path": "2_Dense", "type": "sentence_transformers.models.Dense"})
+    (root / "tiny" / "modules.json").write_text(json.dumps(modules))
+    (root / "tiny" / "2_Dense").mkdir()
+    torch.save({}, root / "tiny" / "2_Dense" / "pytorch_model.bin")
+    (root / "tiny" / "2_Dense" / "other.safetensors").write_text("x")
+    with pytest.raises(EncoderError, match="pickle"):
+        load_encoder("tiny", root=root)
+
+
+@pytest.mark.parametrize("name", ["a" * 300, "~nosuchuser/x", "x/" * 3000])
+def test_names_that_no_file_system_takes(root, name):
+    for confined in (True, False):
+        with pytest.raises(EncoderError):
+            load_encoder(name, root=root, confined=confined)
+
+
+def test_connection_that_breaks_is_offline(root, monkeypatch):
+    class ReadTimeoutError(Exception):
+        """As an HTTP library beneath raises it: neither OSError nor one of the Hub's."""
+
+    def broken(*_, **__):
+        raise ReadTimeoutError
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", broken)
+    with pytest.raises(EncoderError, match="offline"):
+        load_encoder("someone/tiny-bert", root=root)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "os.system",
+        "evil.Module",
+        7,
+        "sentence_transformers.models.Router",
+        "sentence_transformers.base.modules.module.torch",
+    ],
+)
 def test_modules_with_code_of_their_own_are_refused(root, kind):
     modules = json.loads((root / "tiny" / "modules.json").read_text())
     modules[1]["type"] = kind
