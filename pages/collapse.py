@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 
 import numpy as np
@@ -14,6 +15,7 @@ from anticollapse.doctor import Report
 from anticollapse.errors import AntiCollapseError
 from anticollapse.figures import collapse as figures
 from anticollapse.figures.style import CONFIG, Series
+from anticollapse.measures.result import format_number
 from pages.common import state, tables, work
 
 WORST = 10
@@ -67,7 +69,7 @@ def _finding(found: Found) -> None:
         value = report.diagnosis["mean_unrelated_cosine"].value
         if value is not None:
             middle = "" if parts else " on average"
-            parts.append(f"{value:.2f}{middle} under {state.escape(series.name)}")
+            parts.append(f"{format_number(value, 2)}{middle} under {state.escape(series.name)}")
     if not parts:
         st.title("There are too few sentences to say whether it collapses")
         return
@@ -117,16 +119,20 @@ def _main_figure(found: Found, pairs: PairSet) -> list[int]:
         )
         st.caption("How similar each encoder finds the two sentences of a pair. With scores there is more to see here.")
         return []
-    marked = _marked_rows(pairs.n)
-    texts = figures.PairTexts(pairs.rows, pairs.sentences1, pairs.sentences2, marked)
+    texts = figures.PairTexts(pairs.rows, pairs.sentences1, pairs.sentences2, _ticked(pairs))
     figure = figures.label_figure(panels, pairs.scores, texts)
     alt = "Human label from 0 to 5 against cosine, one panel for each of: " + ", ".join(s.name for s, _ in found)
-    dense = pairs.n > figures.DENSE_ABOVE
+    dense = figures.is_dense(pairs.n, len(panels))
     if dense:
         st.plotly_chart(figure, config=CONFIG, key="labels", alt=alt)
     else:
-        event = st.plotly_chart(
-            figure, config=CONFIG, key="labels", on_select="rerun", selection_mode=("points", "lasso", "box"), alt=alt
+        st.plotly_chart(
+            figure,
+            config=CONFIG,
+            key="labels",
+            on_select=_pick,
+            selection_mode=("points", "lasso", "box"),
+            alt=alt,
         )
     st.caption(
         "Each point is a pair; label 0 means unrelated, 5 the same meaning. A healthy encoder climbs from 0 at the "
@@ -134,12 +140,32 @@ def _main_figure(found: Found, pairs: PairSet) -> list[int]:
         "grey: the middle half of the pairs. "
         + ("Darker cells hold more pairs (log scale)." if dense else "Draw around points to list their pairs below.")
     )
-    return [] if dense else figures.selected_positions(event["selection"]["points"])
+    return [] if dense else _picked(pairs)
+
+
+def _pick() -> None:
+    """Keep what was drawn around: the figure is a new one, without a selection, as soon as a row is ringed in it."""
+    chart = st.session_state.get("labels")
+    st.session_state["_picked"] = figures.selected_positions(chart["selection"]["points"] if chart else [])
+
+
+def _picked(pairs: PairSet) -> list[int]:
+    if st.session_state.get("_picked_from") != pairs.digest:
+        # A selection of another set means other pairs.
+        st.session_state["_picked_from"] = pairs.digest
+        st.session_state["_picked"] = []
+    return [i for i in st.session_state.get("_picked", []) if i < pairs.n]
+
+
+def _forget() -> None:
+    st.session_state["_picked"] = []
 
 
 def _pair_table(found: Found, pairs: PairSet, selected: Sequence[int]) -> None:
     if selected:
-        st.subheader(f"{len(selected):,} selected pairs", anchor=False)
+        with st.container(horizontal=True, vertical_alignment="center"):
+            st.subheader(f"{len(selected):,} selected pairs", anchor=False)
+            st.button("Clear the selection", on_click=_forget, type="tertiary")
         positions = list(selected)
     elif pairs.scores is None:
         st.subheader("The most similar pairs", anchor=False)
@@ -155,25 +181,28 @@ def _pair_table(found: Found, pairs: PairSet, selected: Sequence[int]) -> None:
         positions = _worst(_cosines(found[names.get(name or "", 0)]), pairs.scores)
         st.caption(
             f"Unrelated but close (label 0 or 1, highest cosine) and same but far (label 4 or 5, lowest cosine), "
-            f"up to {WORST} each. Tick rows to ring them in the figure."
+            f"up to {WORST} each."
+            + ("" if figures.is_dense(pairs.n, len(found)) else " Tick rows to ring them in the figure.")
         )
     frame = _frame(found, pairs, positions)
     number = st.column_config.NumberColumn
     config: dict[str, object] = {series.name: number(series.name, format="%.3f", width="small") for series, _ in found}
     config |= {"row": number("row", width=55), "label": number("label", format="%.1f", width=55)}
     config |= {name: st.column_config.TextColumn(name, width=310) for name in ("sentence 1", "sentence 2")}
-    st.session_state["_table_positions"] = positions
+    # A table of other pairs is another widget: ticks belong to pairs, not to places in a list.
+    key = "pair_table_" + hashlib.sha256(f"{pairs.digest}{positions}".encode()).hexdigest()[:16]
+    st.session_state["_table"] = (key, pairs.digest, positions)
     st.dataframe(
         tables.coloured(frame, [series for series, _ in found]),
         hide_index=True,
         column_config=config,
-        key="pair_table",
+        key=key,
         on_select="rerun",
         selection_mode="multi-row",
         height=min(38 + 35 * len(frame), 430),
         alt="Pairs with their labels and the cosine under each encoder",
     )
-    marked = _marked_rows(pairs.n)
+    marked = _ticked(pairs)
     if marked and st.button("Take the ticked pair apart, token by token", icon=":material/grid_on:"):
         link = {name: st.query_params.get_all(name) for name in st.query_params} | {"row": str(pairs.rows[marked[0]])}
         link.pop("typed", None)
@@ -188,12 +217,13 @@ def _pair_table(found: Found, pairs: PairSet, selected: Sequence[int]) -> None:
     )
 
 
-def _marked_rows(n: int) -> tuple[int, ...]:
-    """Positions ticked in the table of the last run."""
-    table = st.session_state.get("pair_table")
-    ticked = table["selection"]["rows"] if table else []
-    positions = st.session_state.get("_table_positions", [])
-    return tuple(positions[i] for i in ticked if i < len(positions) and positions[i] < n)
+def _ticked(pairs: PairSet) -> tuple[int, ...]:
+    """Positions of the pairs that are ticked in the table."""
+    key, digest, positions = st.session_state.get("_table", ("none", "", []))
+    table = st.session_state.get(key)
+    if not table or digest != pairs.digest:
+        return ()
+    return tuple(positions[i] for i in table["selection"]["rows"] if i < len(positions))
 
 
 def _cosines(one: tuple[Series, Report]) -> np.ndarray:
@@ -252,6 +282,11 @@ def _unrelated(found: Found) -> None:
 
 
 def _how_to_read(bench: state.Workbench) -> None:
+    overlap = ", not on the pairs shown here"
+    if bench.pairs is not None and any("+" in name for name in bench.encoders):
+        shared = len(set(bench.fit_text()) & set(bench.pairs.sentences))
+        if shared:
+            overlap = f"; {shared:,} of the sentences shown here are among them, so cures look better than they are"
     with st.expander("How to read this page"):
         st.markdown(
             f"""
@@ -266,8 +301,7 @@ vectors that all point roughly the same way, so that *every* pair scores high. T
 * The other measures say *how* it collapses: a common direction (first component), few dimensions with huge values
   (rogue dimensions), few directions in use (effective rank, IsoScore).
 
-Cures written after a plus, such as *centring*, need no training. They were fitted on {bench.fit_name},
-never on the pairs shown here.
+Cures written after a plus, such as *centring*, need no training. They were fitted on {bench.fit_name}{overlap}.
 """
         )
 

@@ -13,7 +13,7 @@ from plotly.subplots import make_subplots
 from anticollapse.figures.style import MUTED, Series, base_layout, hover_text, transparent
 
 DENSE_ABOVE = 20_000
-"""Points a panel above which single points are no longer drawn."""
+"""Points a panel (and half of all panels' points together) above which single points are no longer drawn."""
 
 MARK = "#D81B60"
 LINE = "#7C8594"  # seen on white and on black
@@ -87,7 +87,7 @@ def label_figure(panels: Sequence[LabelPanel], scores: NDArray[np.float64], text
         horizontal_spacing=0.03,
         vertical_spacing=0.12 / rows,
     )
-    dense = len(scores) > DENSE_ABOVE
+    dense = is_dense(len(scores), len(panels))
     x = scores if dense else scores + _jitter(scores, texts.rows)
     hover = [] if dense else _hover(texts, scores)
     low = min((float(np.nanmin(p.cosines)) for p in panels if np.isfinite(p.cosines).any()), default=0.0)
@@ -116,29 +116,18 @@ def label_figure(panels: Sequence[LabelPanel], scores: NDArray[np.float64], text
     return figure
 
 
+def is_dense(n: int, panels: int) -> bool:
+    """Whether so many points are drawn as a density."""
+    return n > DENSE_ABOVE or n * panels > 2 * DENSE_ABOVE
+
+
 def pair_strip(panels: Sequence[LabelPanel]) -> go.Figure:
-    """Cosines of the pairs when there are no labels: one violin an encoder.
+    """Cosines of the pairs when there are no labels: one histogram an encoder.
 
     Args:
         panels: One for each encoder; only the cosines are used.
     """
-    violins = [
-        go.Violin(
-            x=panel.cosines[np.isfinite(panel.cosines)],
-            name=panel.series.name,
-            line_color=panel.series.colour,
-            points=False,
-            box_visible=True,
-            orientation="h",
-            spanmode="hard",
-            hoverinfo="x+name",
-        )
-        for panel in panels
-    ]
-    figure = go.Figure(violins)
-    figure.update_xaxes(title_text="cosine of the two sentences of a pair (−1 to 1)")
-    figure.update_layout(showlegend=False)
-    return base_layout(figure, revision="strip")
+    return _histogram([panel.series for panel in panels], [panel.cosines for panel in panels], "pairs")
 
 
 def unrelated_histogram(series: Sequence[Series], cosines: Sequence[NDArray[np.float64]]) -> go.Figure:
@@ -148,6 +137,10 @@ def unrelated_histogram(series: Sequence[Series], cosines: Sequence[NDArray[np.f
         series: The encoders.
         cosines: For each encoder, cosines of random pairs of different sentences.
     """
+    return _histogram(series, cosines, "random pairs")
+
+
+def _histogram(series: Sequence[Series], cosines: Sequence[NDArray[np.float64]], what: str) -> go.Figure:
     finite = [values[np.isfinite(values)] for values in cosines]
     low = min((float(values.min()) for values in finite if len(values)), default=0.0)
     edges = np.linspace(np.floor(low * 20) / 20, 1.0, 81)
@@ -166,7 +159,7 @@ def unrelated_histogram(series: Sequence[Series], cosines: Sequence[NDArray[np.f
                 fill="tozeroy",
                 line={"color": one.colour, "width": 2},
                 fillcolor=transparent(one.colour, 0.18),
-                hovertemplate="cosine %{x:.2f}: %{y:.1f} % of the random pairs<extra>%{fullData.name}</extra>",
+                hovertemplate=f"cosine %{{x:.2f}}: %{{y:.1f}} % of the {what}<extra>%{{fullData.name}}</extra>",
             )
         )
         if len(values):
@@ -174,10 +167,10 @@ def unrelated_histogram(series: Sequence[Series], cosines: Sequence[NDArray[np.f
                 x=mean,
                 line={"color": one.colour, "dash": "dot", "width": 1.5},
             )
-    figure.update_xaxes(title_text="cosine of two random sentences (−1 to 1)", range=[float(edges[0]), 1.0])
-    figure.update_yaxes(title_text=f"share of random pairs (% per {width:.3f})", rangemode="tozero")
+    figure.update_xaxes(title_text=f"cosine of {what} (−1 to 1)", range=[float(edges[0]), 1.0])
+    figure.update_yaxes(title_text=f"share of {what} (% per {width:.3f})", rangemode="tozero")
     figure.update_layout(showlegend=True)
-    return base_layout(figure, revision="histogram")
+    return base_layout(figure, revision=what)
 
 
 @dataclass(frozen=True)
@@ -186,7 +179,7 @@ class SpectrumCurve:
 
     Attributes:
         series: Name and colour.
-        uncentred: ``(d,)`` singular values of the unit vectors as they are.
+        uncentred: ``(d,)`` singular values of the sentence vectors as they are.
         centred: ``(d,)`` the same after their mean is removed.
     """
 

@@ -147,7 +147,7 @@ def _encoders() -> list[str]:
         placeholder="Choose, or type a Hub name",
         label_visibility="collapsed",
         help="Checkpoints on this machine, each also with a training-free cure. A name such as organisation/model is "
-        "downloaded from the Hub when you are online.",
+        "downloaded from the Hub, when you are online and say so.",
     )
     links.keep("encoders", chosen, default)
     return list(dict.fromkeys(chosen))
@@ -172,8 +172,8 @@ def _named(data: str, split: str) -> PairSet:
     key = ("pairs", data, split)
     found = work.results().get(key)
     if found is None:
-        with work.working(f"Fetching {data}"):
-            found = load_pairs(data, split=split)
+        with work.working(f"Fetching {data}") as progress:
+            found = load_pairs(data, split=split, progress=lambda _, done, total: progress(done, max(total, done)))
         work.results().put(key, found)
     return found
 

@@ -8,7 +8,7 @@ import pandas as pd
 import streamlit as st
 
 from anticollapse.doctor import Report
-from anticollapse.figures.style import Series
+from anticollapse.figures.style import CURED, RAW, Series
 from anticollapse.measures.result import Measure
 from pages.common.state import escape
 
@@ -55,6 +55,8 @@ def coloured(frame: pd.DataFrame, series: Sequence[Series]) -> object:
         return frame
     styled = frame.style
     for one in series:
+        if one.colour not in {RAW, CURED}:
+            continue  # orange and sky blue are fine for points, and too pale for text
         styled = styled.set_properties(subset=[one.name], color=one.colour)
     return styled
 

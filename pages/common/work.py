@@ -15,9 +15,10 @@ import streamlit as st
 from anticollapse.cures import cure_encoder, split_name
 from anticollapse.data import PairSet
 from anticollapse.doctor import Report, examine
-from anticollapse.encoding import EmbeddingCache, Encoder, load_encoder, resolve_encoder
+from anticollapse.encoding import EmbeddingCache, Encoder, is_downloaded, load_encoder, resolve_encoder
+from anticollapse.errors import EncoderError
 
-KEEP_ENCODERS = 8
+KEEP_ENCODERS = 24  # eight can be chosen, each cured one needs its base, and several people look at once
 KEEP_RESULTS = 64
 SHOW_AFTER = 0.4
 """Seconds before a progress line appears: quick work should not flicker."""
@@ -88,7 +89,9 @@ def open_encoder(name: str, fit_text: Callable[[], Sequence[str]]) -> Encoder:
     base_key = (str(place), _stamp(place))
     base = encoders().get(base_key)
     if base is None:
-        with working(f"Loading {base_name}"):
+        if isinstance(place, str) and not is_downloaded(place):
+            _ask_for_download(place)
+        with st.spinner(f"Loading {base_name}", show_time=True):
             base = load_encoder(base_name, confined=True)
         encoders().put(base_key, base)
     if not cure:
@@ -97,10 +100,24 @@ def open_encoder(name: str, fit_text: Callable[[], Sequence[str]]) -> Encoder:
     key = (*base_key, cure, text_digest(text))
     cured = encoders().get(key)
     if cured is None:
-        with working(f"Fitting {cure} on {len(text):,} sentences") as progress:
+        with working(f"Fitting {name} on {len(text):,} sentences") as progress:
             cured = cure_encoder(base, cure, text, cache=vectors(), progress=progress)
         encoders().put(key, cured)
     return cured
+
+
+def _ask_for_download(name: str) -> None:
+    """A link may name any encoder of the Hub; fetching it is the reader's decision."""
+    if st.session_state.get(f"_download_{name}"):
+        return
+    allow = st.button(
+        f"Download {name} from the Hub", key=f"download_{name}", icon=":material/cloud_download:", help="May be large."
+    )
+    if not allow:
+        raise EncoderError(
+            f'"{name}" is not on this machine', remedy="Press the button to download it, or use a local encoder"
+        )
+    st.session_state[f"_download_{name}"] = True
 
 
 def report(encoder: Encoder, pairs: PairSet) -> Report:
@@ -112,7 +129,8 @@ def report(encoder: Encoder, pairs: PairSet) -> Report:
     key = ("report", encoder.digest, pairs.digest)
     found = results().get(key)
     if found is None:
-        with working(f"Encoding {len(pairs.sentences):,} sentences with {encoder.name}") as progress:
+        what = f"Encoding {len(pairs.sentences):,} sentences with {encoder.name}"
+        with working(what) as progress, st.spinner(f"Measuring {encoder.name} on {pairs.name}", show_time=True):
             found = examine(encoder, pairs, cache=vectors(), progress=progress)
         results().put(key, found)
     return found

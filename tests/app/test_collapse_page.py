@@ -66,11 +66,48 @@ def test_bad_upload_is_one_message_and_the_page_lives(app, name, content):
     assert "Unrelated sentences score" in app.title[0].value
 
 
-def test_html_and_markdown_in_sentences_are_text(app):
-    rows = "".join(f"<img src=x onerror=alert(1)> {i},**bold** [link](http://x) {i},{i % 6}\n" for i in range(6))
-    upload(app, "evil.csv", "sentence1,sentence2,score\n" + rows)
+def test_html_and_markdown_in_columns_and_names_are_text(app):
+    hostile = "<b>x</b> **y** [z](http://z) :red[r] $q$"
+    rows = "".join(f"dog {i},cat {i},{i % 6},1\n" for i in range(8))
+    upload(app, "evil.csv", f"sentence1,sentence2,score,{hostile}\n" + rows)
     assert not app.exception
-    assert not any("onerror" in block.value for block in app.markdown)
+    app.multiselect(key="encoders").set_value([hostile]).run()
+    assert not app.exception
+    shown = [*messages(app), *(block.value for block in app.markdown), *(caption.value for caption in app.caption)]
+    mentioned = [text for text in shown if "y" in text and "z" in text and "http" in text]
+    assert mentioned
+    for text in mentioned:
+        assert "**y**" not in text
+        assert "[z](" not in text
+        assert ":red[" not in text
+
+
+def test_two_cured_encoders_of_different_bases(app, monkeypatch, tmp_path, raw_mini):
+    import shutil
+
+    shutil.copytree(raw_mini, tmp_path / "root" / "a")
+    shutil.copytree(raw_mini, tmp_path / "root" / "b")
+    monkeypatch.setenv("ANTICOLLAPSE_CHECKPOINTS", str(tmp_path / "root"))
+    monkeypatch.setattr("pages.common.work.SHOW_AFTER", 0)
+    app.query_params["encoders"] = ["a+standardising", "b+standardising"]
+    app.run()
+    assert not app.exception
+    assert not messages(app)
+
+
+def test_a_hub_name_in_a_link_asks_before_it_downloads(app, monkeypatch):
+    monkeypatch.setattr("pages.common.work.load_encoder", lambda *_, **__: pytest.fail("downloaded without asking"))
+    app.query_params["encoders"] = ["organisation/model"]
+    app.run()
+    assert not app.exception
+    assert any("Download organisation/model" in button.label for button in app.button)
+
+
+def test_cures_fitted_on_the_shown_pairs_are_called_so(app):
+    app.query_params["split"] = "train"
+    app.run()
+    assert not app.exception
+    assert any("cures look better than they are" in block.value for block in app.markdown)
 
 
 def test_unlabelled_and_single_sentences(app):

@@ -101,14 +101,8 @@ def open_page(browser):
         page = context.new_page()
         page.set_default_timeout(60_000)
         page.foreign = []
-        page.on(
-            "request",
-            lambda r: (
-                page.foreign.append(r.url)
-                if "127.0.0.1" not in r.url and "data:" not in r.url[:5] and "blob:" not in r.url[:5]
-                else None
-            ),
-        )
+        page.on("request", lambda request: page.foreign.append(request.url) if _is_foreign(request.url) else None)
+        page.on("websocket", lambda socket: page.foreign.append(socket.url) if _is_foreign(socket.url) else None)
         page.goto(url)
         return page
 

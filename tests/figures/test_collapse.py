@@ -111,4 +111,13 @@ def test_hover_text_wraps_and_ends():
 def test_pairs_without_labels_show_their_cosines():
     figure = collapse.pair_strip([panel(5), panel(5, "cured", CURED)])
     assert [trace.line.color for trace in figure.data] == [RAW, CURED]
-    assert len(figure.data[0].x) == 5
+    assert sum(figure.data[0].y) == pytest.approx(100)
+    million = np.random.default_rng(0).uniform(0, 1, 1_000_000)
+    large = collapse.LabelPanel(Series("raw", RAW), million, *[np.zeros(6)] * 5)
+    assert len(collapse.pair_strip([large]).to_json()) < 100_000
+
+
+def test_many_panels_become_a_density_sooner():
+    assert not collapse.is_dense(20_000, 2)
+    assert collapse.is_dense(20_000, 3)
+    assert collapse.is_dense(20_001, 1)
