@@ -22,7 +22,7 @@ from anticollapse.data.pairs import (
     concatenate,
     normalise,
 )
-from anticollapse.data.readers import read_pairs
+from anticollapse.data.readers import peek_columns, read_pairs
 from anticollapse.data.sources import DATA_VARIABLE, SOURCES, Progress, Source, load_pairs
 
 __all__ = [
@@ -42,6 +42,7 @@ __all__ = [
     "load_pairs",
     "normalise",
     "pairs_frame",
+    "peek_columns",
     "read_pairs",
     "safe_cell",
 ]

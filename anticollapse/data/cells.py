@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 _NUMBER = re.compile(r"\s*[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?\s*", re.ASCII)
 _DECIMAL_COMMA = re.compile(r"\s*[+-]?\d+,\d+\s*", re.ASCII)
 
+_NO_VALUE = frozenset({"nan", "na", "n/a", "null", "none"})
+_INFINITE = frozenset({"inf", "infinity"})
+
 EMPTY = "the sentence is empty"
 NOT_UNICODE = "the text holds half of a surrogate pair, which is not valid Unicode"
 SCORE_MISSING = "the score is missing"
@@ -111,11 +114,20 @@ def parse_scores(cells: list[object]) -> tuple[NDArray[np.float64], dict[int, st
 def _score_problem(cell: object) -> str:
     shown = shorten(cell) if isinstance(cell, str) else str(cell) if isinstance(cell, float) else _kind(cell)
     text = str(cell).strip().lower() if isinstance(cell, (str, float)) else ""
-    if text.lstrip("+-") in {"nan", "na", "n/a", "null", "none"}:
+    if text.lstrip("+-") in _NO_VALUE:
         return f"the score is {shown}, which is no value"
-    if is_number(cell) or isinstance(cell, float) or text.lstrip("+-") in {"inf", "infinity"}:
+    if is_number(cell) or isinstance(cell, float) or text.lstrip("+-") in _INFINITE:
         return f"the score {shown} is not finite"
     return f"the score {shown} is not a number"
+
+
+def are_words(cells: list[object]) -> bool:
+    """Whether a column holds words such as "entailment", beside them blank cells or marks, and nowhere a digit."""
+    different = {cell if isinstance(cell, str) else "0" for cell in cells if not is_blank(cell)}
+    if any(char.isdigit() for cell in different for char in cell):
+        return False
+    words = {cell.strip().lower().lstrip("+-") for cell in different if any(map(str.isalpha, cell))}
+    return bool(words - _NO_VALUE - _INFINITE)
 
 
 def shorten(text: str, *, length: int = 40) -> str:

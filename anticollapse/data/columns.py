@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from anticollapse.data.cells import is_blank, is_number, number, shorten
-from anticollapse.data.pairs import ColumnMap
+from anticollapse.data.pairs import ASSIGN, ColumnMap
 from anticollapse.errors import DataError
 
 # Names are compared without case, spaces and punctuation: "Sentence_1", "sentence 1" and "SENTENCE1" are one.
@@ -135,11 +135,7 @@ def recognise(
         DataError: If a stated column does not exist or no column holds sentences.
     """
     header = names is None and (looks_like_header(head) if wanted.header is None else wanted.header)
-    titles = tuple(map(_title, head[0] if header else names or ()))
-    width = len(titles) or len(head[0])
-    labels = tuple(t or f"column {i + 1}" for i, t in enumerate(titles)) or tuple(
-        f"column {i + 1}" for i in range(width)
-    )
+    titles, labels = _name_columns(head, names, header=header)
     body = head[1:] if header else head
     finder = _Finder(titles=titles, labels=labels, body=body, where=where)
     score = finder.stated(wanted.score, "score")
@@ -152,6 +148,19 @@ def recognise(
     group = finder.named(GROUP_NAMES, taken | {score, split}) if wanted.group is None else group
     notes = _notes(labels, first, second, score, header=header, named=names is not None)
     return Columns(first, second, score, split, group, header, labels, notes + tuple(finder.notes))
+
+
+def column_labels(head: Sequence[Sequence[object]], *, names: Sequence[str] | None) -> tuple[str, ...]:
+    """Names of all columns as :attr:`Columns.labels`, also of a table in which no sentences are found."""
+    return _name_columns(head, names, header=names is None and looks_like_header(head))[1]
+
+
+def _name_columns(
+    head: Sequence[Sequence[object]], names: Sequence[str] | None, *, header: bool
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Titles (empty without a header) and labels."""
+    titles = tuple(map(_title, head[0] if header else names or ()))
+    return titles, tuple((titles[i] if titles else "") or f"column {i + 1}" for i in range(len(titles) or len(head[0])))
 
 
 class _Finder:
@@ -244,7 +253,7 @@ class _Finder:
         if not texts:
             msg = "no column holds sentences"
             raise DataError(
-                msg, where=self.where, remedy="Name the columns sentence1, sentence2 and score, or assign them"
+                msg, where=self.where, remedy=f"Name the columns sentence1, sentence2 and score, or {ASSIGN}"
             )
         wordy = [i for i in texts if self._wordy(i) and not self._repeats(i)]
         need = 1 if single else 2

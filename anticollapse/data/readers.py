@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 
 from anticollapse.data import cells as cell_rules
 from anticollapse.data.binary import ParquetTable, WorkbookTable
-from anticollapse.data.cells import parse_scores, parse_sentences, shorten
-from anticollapse.data.columns import Columns, recognise
-from anticollapse.data.pairs import ColumnMap, Limits, OnBadRow, PairSet, Scale, SkippedRow, Split
+from anticollapse.data.cells import are_words, parse_scores, parse_sentences, shorten
+from anticollapse.data.columns import Columns, column_labels, recognise
+from anticollapse.data.pairs import ASSIGN, ColumnMap, Limits, OnBadRow, PairSet, Scale, SkippedRow, Split
 from anticollapse.data.scale import recognise_scale, to_five
 from anticollapse.data.sniff import Dialect, Layout, is_json_lines, sniff_dialect, sniff_format, suffix, to_utf8
-from anticollapse.data.tables import JsonTable, Selection, Table, TextTable
+from anticollapse.data.tables import JsonTable, Selection, Table, TextTable, raise_cap
 from anticollapse.errors import DataError, OptionError
 
 logger = logging.getLogger(__name__)
@@ -38,7 +38,7 @@ _EXTENSIONS = {
     ".parquet": "parquet",
     ".jsonl": "jsonl",
 }
-_SKIP_HINT = "Correct the row, or have bad rows skipped and listed"
+_SKIP_HINT = 'Correct the row, or leave bad rows out (--on-bad-row skip, or "Leave out bad rows" in the sidebar)'
 
 
 def read_pairs(
@@ -84,6 +84,34 @@ def read_pairs(
     return _Reader(table, found, where=where, limits=limits, on_bad_row=on_bad_row).read(scale=scale, split=split)
 
 
+def peek_columns(
+    source: Path | bytes, *, name: str = "", limits: Limits | None = None
+) -> tuple[tuple[str, ...], ColumnMap]:
+    """Which columns a file has, and which would be taken, whatever is wrong with its rows.
+
+    Args:
+        source: A file, or the bytes of one.
+        name: As for :func:`read_pairs`.
+        limits: Caps.
+
+    Returns:
+        Names (or ``column 1`` …) of all columns, empty if the file is no table at all, and the columns that are
+        recognised, an empty map if none holds sentences.
+    """
+    limits = limits or Limits()
+    where = _shown_name(name or (source.name if isinstance(source, Path) else ""))
+    try:
+        table, preset = _open(_load(source, where, limits), name=where, limits=limits, quoted=None)
+        head = table.head()
+    except DataError:
+        return (), ColumnMap()
+    try:
+        found = recognise(head, names=table.names, wanted=preset or ColumnMap(), where=where)
+    except DataError:
+        return column_labels(head, names=table.names), ColumnMap()
+    return found.labels, found.as_map()
+
+
 class _Reader:
     """One reading: the selected columns, and what is wrong with which row."""
 
@@ -93,7 +121,7 @@ class _Reader:
         self.where = where
         self.limits = limits
         self.on_bad_row = on_bad_row
-        self.notes = [f"The file was read as {table.kind}.", *columns.notes]
+        self.notes = [f"The file was read as {table.kind}.", *table.notes, *columns.notes]
         self._problems: dict[int, SkippedRow] = {}  # by row number; the first problem of a row counts
 
     def read(self, *, scale: Scale | None, split: Split | None) -> PairSet:
@@ -126,6 +154,11 @@ class _Reader:
             groups=groups,
         )
         pairs = self._without_bad(pairs)
+        repeats = int(pairs.repeats.sum())
+        if repeats:
+            rows_repeat = "row repeats" if repeats == 1 else "rows repeat"
+            order = ", in either order" if pairs.has_pairs else ""
+            self.notes.append(f"{repeats:,} {rows_repeat} an earlier one (apart from whitespace{order}) and stayed in.")
         logger.info("%s: %d rows, %d skipped, scores on %s", self.where, pairs.n, len(pairs.skipped), pairs.scale)
         return replace(pairs, notes=tuple(self.notes))
 
@@ -151,7 +184,7 @@ class _Reader:
         column = self.columns.split
         if column is None:
             msg = "the file has no column that says which rows are train, dev and test"
-            raise DataError(msg, where=self.where, remedy="Leave the split out, or name a column split")
+            raise DataError(msg, where=self.where, remedy="Name the column split, or ask for all rows")
         keep = [i for i, cell in enumerate(parts[column]) if _SPLIT_NAMES.get(str(cell).strip().lower()) == split]
         if not keep:
             msg = f'no row belongs to the split "{split}"'
@@ -176,6 +209,11 @@ class _Reader:
         values, problems, commas = parse_scores(parts[column])
         if all(problem == cell_rules.SCORE_MISSING for problem in problems.values()) and len(problems) == len(values):
             self.notes.append(f'"{self._label(column)}" is empty, so the pairs were read without scores.')
+            return None, "none"
+        if len(problems) == len(values) and are_words(parts[column]):
+            self.notes.append(
+                f'"{self._label(column)}" holds words and no numbers, so the pairs were read without scores.'
+            )
             return None, "none"
         self._bad(rows, column, problems)
         valid = np.isfinite(values)
@@ -202,9 +240,11 @@ class _Reader:
             low, high = float(values[valid].min()), float(values[valid].max())
             msg = f"the score {values[i]:g} is outside 0–5, and scores from {low:g} to {high:g} fit no known scale"
             place = f"{self.where}, {self.table.place(int(rows[i]))}, {_column(self._label(column))}"
-            raise DataError(
-                msg, where=place, remedy="Correct the scores or bring them to 0–1 or 0–5, or state their scale"
+            remedy = (
+                "Correct the scores or bring them to 0–1 or 0–5, state their scale (--scale), or read the pairs "
+                'without scores (--columns score=, or "Columns" in the sidebar)'
             )
+            raise DataError(msg, where=place, remedy=remedy)
         span = finding.scale.replace("-", "–")
         outside = {
             int(
@@ -232,7 +272,7 @@ class _Reader:
         place = f"{self.where}, {self.table.place(bad.row)}" + (f", {_column(bad.column)}" if bad.column else "")
         more = len(skipped) - 1
         what = bad.reason + (f" ({more:,} further {'row is' if more == 1 else 'rows are'} bad, too)" if more else "")
-        remedy = "No row is usable: check which columns hold the sentences and scores" if nothing_left else _SKIP_HINT
+        remedy = f"No row is usable: {ASSIGN}" if nothing_left else _SKIP_HINT
         if not bad.column and isinstance(self.table, TextTable):
             remedy += "; a cell that holds the delimiter must be quoted, a file of one sentence a line is named .txt"
         return DataError(what, where=place, remedy=remedy)
@@ -280,7 +320,7 @@ def _load(source: Path | bytes, where: str, limits: Limits) -> bytes:
             raise DataError(msg, where=where, remedy="Check the path and its permissions") from error
     if size > limits.max_bytes:
         msg = f"the file has {size / 2**20:,.1f} MiB, more than the cap of {limits.max_bytes / 2**20:,.1f} MiB"
-        raise DataError(msg, where=where, remedy="Take a part of the file, or raise the cap max_bytes")
+        raise DataError(msg, where=where, remedy=f"Take a part of the file. {raise_cap('max_bytes')}")
     return data
 
 

@@ -15,6 +15,7 @@ from typing import Literal
 
 from anticollapse.data.cells import is_number
 from anticollapse.data.columns import count_known_names, looks_like_header
+from anticollapse.data.hanzi import plausible_chinese
 from anticollapse.errors import DataError
 
 Format = Literal["text", "jsonl", "xlsx", "parquet"]
@@ -96,7 +97,8 @@ def to_utf8(data: bytes, *, where: str) -> tuple[bytes, str]:
     """Recognise the encoding of a text file and give it in UTF-8 without a byte-order mark.
 
     A byte-order mark decides; without one, UTF-16 shows by its zero bytes, then UTF-8 is tried strictly, then
-    GB18030, which decodes almost anything and is therefore taken only if the outcome is mostly common Chinese.
+    GB18030, which decodes almost anything and is therefore taken only if the outcome is mostly common Chinese and no
+    other East Asian encoding makes as much sense (:mod:`anticollapse.data.hanzi`).
 
     Returns:
         The text and the name of the encoding.
@@ -117,12 +119,13 @@ def to_utf8(data: bytes, *, where: str) -> tuple[bytes, str]:
     try:
         data.decode("utf-8")
     except UnicodeDecodeError as error:
-        text = _gb18030(data)
+        text, likely = plausible_chinese(data, sample=SAMPLE_CHARS)
         if text is None:
             _checked(data, where)  # "binary content" says more than "unknown encoding"
             line = data.count(b"\n", 0, error.start) + 1
-            msg = "the text is neither UTF-8, UTF-16 nor GB18030"
-            raise DataError(msg, where=f"{where}, line {line}", remedy="Save the file as UTF-8") from error
+            guess = f"; it seems to be {likely}" if likely else ""
+            msg = f"the text is neither UTF-8, UTF-16 nor GB18030{guess}"
+            raise DataError(msg, where=f"{where}, line {line}", remedy="Convert the file to UTF-8") from error
         return _checked(text.encode("utf-8"), where), "GB18030"
     return _checked(data, where), "UTF-8"
 
@@ -145,18 +148,6 @@ def _utf16_without_bom(data: bytes) -> str:
     if odd >= 0.3 and even <= 0.02:
         return "utf-16-le"
     return "utf-16-be" if even >= 0.3 and odd <= 0.02 else ""
-
-
-def _gb18030(data: bytes) -> str | None:
-    try:
-        text = data.decode("gb18030")
-    except UnicodeDecodeError:
-        return None
-    foreign = [char for char in text[:SAMPLE_CHARS] if char > "\x7f"]
-    common = len("".join(foreign).encode("gb2312", errors="ignore")) / 2
-    # Latin-1 that happens to decode gives rare characters with an ASCII second byte, none of them in GB 2312;
-    # traditional Chinese shares about half of its characters with it.
-    return text if common >= 0.4 * len(foreign) else None
 
 
 def _checked(utf8: bytes, where: str) -> bytes:

@@ -22,9 +22,10 @@ from huggingface_hub.errors import (
 )
 from tqdm.auto import tqdm
 
+from anticollapse.data.cells import shorten
 from anticollapse.data.pairs import ColumnMap, Limits, OnBadRow, PairSet, Scale, Split, concatenate
 from anticollapse.data.readers import read_pairs
-from anticollapse.errors import DataError
+from anticollapse.errors import DataError, OptionError
 
 logger = logging.getLogger(__name__)
 
@@ -115,6 +116,8 @@ def load_pairs(
     name_or_path: str | Path,
     *,
     split: Split | None = None,
+    columns: ColumnMap | None = None,
+    scale: Scale | None = None,
     limits: Limits | None = None,
     on_bad_row: OnBadRow = "error",
     progress: Progress | None = None,
@@ -125,23 +128,38 @@ def load_pairs(
         name_or_path: ``demo``, ``stsb`` or ``stsb-zh``, also with a split as in ``stsb:dev``; anything else is a path
             (write ``./demo`` for a file of that name).
         split: The split; ``None`` = all rows. In a file it needs a split column.
+        columns: Which column of a file holds what, as for :func:`~anticollapse.data.readers.read_pairs`.
+        scale: Scale of the scores of a file, likewise.
         limits: Caps on a file.
-        on_bad_row: As for :func:`~anticollapse.data.readers.read_pairs`.
+        on_bad_row: What becomes of a file's bad rows, likewise.
         progress: Told of a download.
 
     Raises:
         DataError: If a name or path is unknown, a file cannot be used, or a set is neither in the folder named by
             ``ANTICOLLAPSE_DATA`` nor to be had from the Hub.
+        OptionError: If columns or a scale are stated for a named set, or an option is not known.
     """
     if isinstance(name_or_path, str):
         name, colon, part = name_or_path.partition(":")
         if name in SOURCES:
+            if columns is not None or scale is not None:
+                msg = f"the columns and the scale of {name} are known"
+                raise OptionError(msg, remedy="State them for files only")
             return _load_named(SOURCES[name], _one_split(name_or_path, part if colon else None, split), progress)
         # Not only a missing file but a mistyped name: say which names there are.
-        if not Path(name_or_path).exists() and not Path(name).suffix and "/" not in name_or_path:
-            msg = f'there is neither a set nor a file called "{name_or_path}"'
+        if not _exists(name_or_path) and not Path(name).suffix and "/" not in name_or_path:
+            msg = f"there is neither a set nor a file called {shorten(name_or_path, length=200)}"
             raise DataError(msg, remedy=f"The named sets are {', '.join(SOURCES)}; else give the path of a file")
-    return read_pairs(Path(name_or_path), split=split, limits=limits, on_bad_row=on_bad_row)
+    return read_pairs(
+        Path(name_or_path), split=split, columns=columns, scale=scale, limits=limits, on_bad_row=on_bad_row
+    )
+
+
+def _exists(path: str) -> bool:
+    try:
+        return Path(path).exists()
+    except (OSError, ValueError):  # longer than file names can be, a null character: no file has that name
+        return False
 
 
 def _one_split(asked: str, part: str | None, split: Split | None) -> Split | None:
@@ -184,7 +202,7 @@ def demo_bytes() -> bytes:
 
 def _load_split(source: Source, split: Split, progress: Progress | None) -> PairSet:
     folder = os.environ.get(DATA_VARIABLE, "")
-    local = Path(folder).expanduser() / source.local[split] if folder else None
+    local = Path(os.path.expanduser(folder)) / source.local[split] if folder else None  # noqa: PTH111  # "~nobody" stays
     if local is not None and local.is_file():
         pairs, origin = read_pairs(local), f"the folder named by {DATA_VARIABLE}"
     else:

@@ -60,6 +60,10 @@ class Table(Protocol):
     def loose(self) -> bool:
         """Whether a number in a text column stands for its text."""
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Full sentences on what of it is not read."""
+
     def head(self) -> list[list[object]]:
         """Up to :data:`HEAD` records that are not blank, of equal width."""
 
@@ -70,10 +74,15 @@ class Table(Protocol):
         """Where a row is, for a message, for example ``row 7`` or ``row 7 (line 9)``."""
 
 
+def raise_cap(cap: str) -> str:
+    """The last clause of a remedy: caps are settings of the Python interface only."""
+    return f"In Python the cap is Limits({cap}=…)"
+
+
 def too_many_rows(limits: Limits, where: str) -> DataError:
     """The error for a table over the cap on rows."""
     msg = f"there are more than {limits.max_rows:,} rows"
-    return DataError(msg, where=where, remedy="Take a part of the file, or raise the cap max_rows")
+    return DataError(msg, where=where, remedy=f"Take a part of the file. {raise_cap('max_rows')}")
 
 
 def too_many_columns(found: int, limits: Limits, where: str) -> DataError:
@@ -94,6 +103,7 @@ class RecordTable:
 
     names: tuple[str, ...] | None = None
     loose = False
+    notes: tuple[str, ...] = ()
 
     def __init__(self, *, where: str, limits: Limits, pad: bool = False, allow_extra: bool = False) -> None:
         self.where = where

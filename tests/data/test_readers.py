@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import re
+import tracemalloc
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from anticollapse.data import Limits, PairSet, read_pairs
+from anticollapse.data import ColumnMap, Limits, PairSet, peek_columns, read_pairs
+from anticollapse.data.binary import ParquetTable
 from anticollapse.errors import DataError, OptionError
 
 KINDS = ["csv", "semicolon", "tsv", "jsonl", "parquet", "xlsx"]
@@ -124,6 +126,38 @@ def test_hidden_and_missing_labels() -> None:
     assert any("without scores" in note for note in empty.notes)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_labels_in_words_are_no_scores(kind: str, write: Callable[..., bytes], file_name: Callable[[str], str]) -> None:
+    header = ["premise", "hypothesis", "label"]
+    rows = [("a b", "c d", "entailment"), ("e f", "g h", "neutral"), ("i", "j", "-"), ("k", "l", None)]
+    pairs = read_pairs(write(kind, header, rows), name=file_name(kind))
+    assert (pairs.n, pairs.labelled, pairs.scale) == (4, False, "none")
+    assert any("holds words and no numbers" in note for note in pairs.notes)
+
+
+@pytest.mark.parametrize("cells", [("neutral", "3"), ("3 stars", "4 stars"), ("nan", "n/a"), ("-", "-"), ("inf", "")])
+def test_what_could_have_been_a_number_is_still_an_error(cells: tuple[str, str]) -> None:
+    assert 'column "score"' in fails(csv_of(f"a,b,{cells[0]}", f"c,d,{cells[1]}")).where
+
+
+def test_repeated_rows_are_counted() -> None:
+    data = csv_of("a b,c,3", "c,a  b,1", "a b,d,3", "e\u0301,f,2", "\u00e9,f ,2")
+    assert any("2 rows repeat an earlier one" in note for note in read_pairs(data).notes)
+    assert not any("repeat" in note for note in read_pairs(csv_of("a,b,3", "a,c,3")).notes)
+    assert any("1 row repeats" in note for note in read_pairs(b"x y\nz\n x y\n").notes)
+    skipped = read_pairs(csv_of("a,b,3", "a,b,oh", "c,d,1"), on_bad_row="skip")
+    assert not any("repeat" in note for note in skipped.notes)  # a row that was left out repeats nothing
+
+
+def test_columns_can_be_seen_whatever_is_wrong_with_the_rows() -> None:
+    names, columns = peek_columns(csv_of("a,,high", "c"))
+    assert (names, columns.sentence1, columns.sentence2, columns.score) == (tuple(HEADER), 1, 2, 3)
+    assert peek_columns(b"id,n,m\n1,2,3\n2,3,4\n") == (("id", "n", "m"), ColumnMap())
+    assert peek_columns(b'{"x": 1}\n{"y": 2}\n') == (("x", "y"), ColumnMap())
+    assert peek_columns(b"1||a b||c d||5\n2||e||f||\n")[1].header is False
+    assert peek_columns(b"") == peek_columns(Path("missing.csv")) == ((), ColumnMap())
+
+
 def test_decimal_commas() -> None:
     pairs = read_pairs(b"sentence1;sentence2;score\na b;c;3,5\nd e;f;4\n")
     assert pairs.require_scores().tolist() == [3.5, 4]
@@ -176,6 +210,8 @@ def test_blank_rows_before_the_header_and_header_only() -> None:
 def test_no_usable_row() -> None:
     error = fails(csv_of("a,,3", ",b,3"), on_bad_row="skip")
     assert "No row is usable" in error.remedy
+    assert "--columns" in error.remedy
+    assert "--on-bad-row skip" in fails(csv_of("a,,3", "a,b,3")).remedy
 
 
 def test_half_a_surrogate_pair() -> None:
@@ -354,6 +390,63 @@ def test_parquet_keeps_a_repeated_text_once() -> None:
     pairs = read_pairs(parquet(table))
     assert pairs.n == 20_000
     assert len({id(t) for t in pairs.sentences1}) <= 20  # not 20,000 copies of 5,000 characters
+
+
+def most_memory(action: Callable[[], object]) -> int:
+    """Bytes of Arrow's memory and Python's objects at the highest point of an action."""
+    pool = pa.default_memory_pool()
+    pool.release_unused()
+    before = pool.bytes_allocated()
+    highest = 0
+    real = ParquetTable._table
+
+    def watched(self: ParquetTable, names: list[str], rows: int | None) -> pa.Table:
+        nonlocal highest
+        table = real(self, names, rows)
+        highest = max(highest, pool.bytes_allocated() - before)
+        return table
+
+    tracemalloc.start()
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(ParquetTable, "_table", watched)
+            action()
+        return highest + tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("kind", [pa.binary(), pa.string(), pa.large_string(), pa.binary(200_000)])
+def test_parquet_bombs_of_one_long_value_repeated(kind: pa.DataType) -> None:
+    texts = [f"sentence number {i}" for i in range(1000)]
+    bomb = pa.array(["x" * 200_000] * 1000).cast(pa.binary()).cast(kind)
+    data = parquet(pa.table({"sentence1": texts, "sentence2": texts, "bomb": bomb}))
+    assert len(data) < 60_000
+    found: list[PairSet] = []
+    assert most_memory(lambda: found.append(read_pairs(data))) < 20 * 2**20  # decoded they are 200 MB
+    assert found[0].sentences1 == tuple(texts)
+    unusable = not (pa.types.is_string(kind) or pa.types.is_large_string(kind))
+    assert ("bomb" in found[0].available) != unusable
+    assert any(f"bomb ({kind})" in note for note in found[0].notes) == unusable
+
+
+@pytest.mark.parametrize("bombed", ["sentence1", "other"])
+def test_parquet_bombs_of_a_common_beginning(bombed: str) -> None:
+    texts = {name: [f"sentence number {i}" for i in range(1000)] for name in ("sentence1", "sentence2", "other")}
+    texts[bombed] = [f"{'x' * 100_000}{i}" for i in range(1000)]
+    table, encoded = pa.table(texts), {bombed: "DELTA_BYTE_ARRAY"}
+    data = parquet(table, use_dictionary=False, column_encoding=encoded)
+    assert len(data) < 60_000
+    limits = Limits(max_unpacked_bytes=8 * 2**20)
+    assert most_memory(lambda: fails(data, "x.parquet", limits=limits)) < 40 * 2**20
+    assert "unpacks to" in fails(data, "x.parquet", limits=limits).what
+    small = parquet(table.slice(0, 20), use_dictionary=False, column_encoding=encoded)
+    assert read_pairs(small, limits=Limits(max_cell_chars=200_000)).sentences1 == tuple(texts["sentence1"][:20])
+
+
+def test_parquet_without_a_column_of_texts_or_numbers() -> None:
+    error = fails(parquet(pa.table({"sentence1": pa.array([b"a", b"b"])})), "x.parquet")
+    assert "no column holds texts or numbers" in error.what
 
 
 def test_parquet_caps_are_checked_by_the_metadata() -> None:

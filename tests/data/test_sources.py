@@ -13,8 +13,8 @@ import pytest
 from huggingface_hub import constants
 from huggingface_hub.errors import LocalEntryNotFoundError, OfflineModeIsEnabled
 
-from anticollapse.data import DATA_VARIABLE, SOURCES, load_pairs
-from anticollapse.errors import DataError
+from anticollapse.data import DATA_VARIABLE, SOURCES, ColumnMap, load_pairs
+from anticollapse.errors import DataError, OptionError
 
 ENGLISH = [
     ("A cat sleeps.", "A cat naps.", 0.9),
@@ -227,6 +227,36 @@ def test_names_and_paths(tmp_path: Path) -> None:
         load_pairs("stsb:validation")
     with pytest.raises(DataError, match="contradict"):
         load_pairs("stsb:dev", split="test")
+
+
+@pytest.mark.parametrize("name", ["x" * 300, f"{'x' * 300}/y.csv", "~nosuch/x", "~nosuch", "a\0b", "loop/x.csv", ""])
+def test_names_no_file_can_have(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("loop").symlink_to("loop")
+    for given in (name, Path(name)):
+        with pytest.raises(DataError):
+            load_pairs(given)
+
+
+def test_a_folder_below_nobodys_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*args: object, **kwargs: object) -> str:
+        raise LocalEntryNotFoundError("offline")
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", refuse)
+    monkeypatch.setenv(DATA_VARIABLE, "~nosuch/folder")
+    with pytest.raises(DataError, match="names ~nosuch/folder, which does not hold it"):
+        load_pairs("stsb:dev")
+
+
+def test_columns_and_scale_of_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "pairs.csv"
+    file.write_text("one,two,three,points\na b,c d,e f,1\ng h,i j,k l,0\n", encoding="utf-8")
+    pairs = load_pairs(file, columns=ColumnMap(sentence1="three", sentence2=1, score="points"), scale="0-5")
+    assert (pairs.sentences1, pairs.sentences2) == (("e f", "k l"), ("a b", "g h"))
+    assert pairs.require_scores().tolist() == [1, 0]
+    for options in ({"columns": ColumnMap(score="")}, {"scale": "0-5"}):
+        with pytest.raises(OptionError, match="are known"):
+            load_pairs("demo:dev", **options)
 
 
 def test_the_demo_pairs_need_nothing() -> None:
