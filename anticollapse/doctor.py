@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,9 @@ from anticollapse.data import PairSet
 from anticollapse.encoding import EmbeddingCache, Encoder
 from anticollapse.encoding.encoder import Cancelled, Progress
 from anticollapse.measures import Diagnosis, diagnose, sample_unrelated_cosines
+
+UNKNOWN_SAMPLE = 5_000
+"""Sentences that are tokenised again to see how much of them the vocabulary knows."""
 
 UNRELATED_SAMPLE = 100_000
 """Random pairs of the histogram; the mean itself is exact over all pairs."""
@@ -29,6 +33,8 @@ class Report:
         unrelated: Cosines of random pairs of different sentences, for a histogram.
         truncated: ``(n,)`` whether one of the row's sentences was longer than the encoder reads.
         max_tokens: Tokens the encoder reads, or None.
+        unknown_share: Share of the tokens (special ones aside) that the vocabulary does not know; None where it cannot
+            be told.
         seed: Seed of every resampling and sampling.
     """
 
@@ -39,6 +45,7 @@ class Report:
     unrelated: NDArray[np.float64]
     truncated: NDArray[np.bool_]
     max_tokens: int | None
+    unknown_share: float | None
     seed: int
 
     def to_json(self) -> dict[str, Any]:
@@ -49,6 +56,7 @@ class Report:
             "pairs": self.pairs,
             "truncated": int(self.truncated.sum()),
             "max_tokens": self.max_tokens,
+            "unknown_share": self.unknown_share,
             "seed": self.seed,
             **self.diagnosis.to_json(),
         }
@@ -92,5 +100,28 @@ def examine(
         unrelated=sample_unrelated_cosines(encoded.vectors, n_pairs=UNRELATED_SAMPLE, seed=seed),
         truncated=truncated,
         max_tokens=encoder.max_tokens,
+        unknown_share=unknown_share(encoder, pairs.sentences[:UNKNOWN_SAMPLE]),
         seed=seed,
     )
+
+
+def unknown_share(encoder: Encoder, sentences: Sequence[str]) -> float | None:
+    """How much of a text the encoder cannot read.
+
+    Different sentences of unknown tokens get the same vector, which looks like collapse and is none.
+
+    Args:
+        encoder: The encoder.
+        sentences: The text.
+
+    Returns:
+        Share of the unknown token among all tokens that are not special; None without such a token, or without text.
+    """
+    tokenizer = None if encoder.transformer is None else encoder.transformer.tokenizer
+    unknown = getattr(tokenizer, "unk_token_id", None)
+    if tokenizer is None or unknown is None or not sentences:
+        return None
+    ids = encoder.tokenise(sentences).ids
+    others = [token for token in tokenizer.all_special_ids if token != unknown]
+    words = ids[~np.isin(ids, others)]
+    return float((words == unknown).mean()) if len(words) else None

@@ -79,6 +79,16 @@ def _finding(found: Found) -> None:
         "That is the mean cosine of any two different sentences of this data. Sentences that have nothing to do with "
         "each other should score near 0; near 1 the encoder says that everything means the same."
     )
+    outcome = [
+        state.escape(f"{report.diagnosis['spearman'].describe().rpartition(', n')[0]} under {series.name}")
+        for series, report in found
+        if report.diagnosis["spearman"].defined
+    ]
+    if outcome:
+        st.caption(
+            f"Agreement with people (Spearman ×100, higher is better): {'; '.join(outcome)}. Curing the collapse does "
+            "not by itself improve it: what matters for ranking is the order of the cosines, not their height."
+        )
 
 
 def _limits(found: Found, pairs: PairSet) -> None:
@@ -88,6 +98,13 @@ def _limits(found: Found, pairs: PairSet) -> None:
             st.caption(
                 f"{state.escape(series.name)} reads {report.max_tokens} tokens: the end of a sentence was cut off in "
                 f"{cut:,} of {pairs.n:,} rows."
+            )
+        if (report.unknown_share or 0) > 0.05:
+            st.warning(
+                f"{report.unknown_share:.0%} of the tokens of this text are unknown to {state.escape(series.name)}. "
+                "Sentences of unknown tokens all look alike to it; that is not the collapse this page is about. "
+                "Choose an encoder of this language.",
+                icon=":material/translate:",
             )
     for note in found[0][1].diagnosis.notes:
         st.caption(state.escape(note))
@@ -135,7 +152,8 @@ def _main_figure(found: Found, pairs: PairSet) -> list[int]:
             alt=alt,
         )
     st.caption(
-        "Each point is a pair; label 0 means unrelated, 5 the same meaning. A healthy encoder climbs from 0 at the "
+        ("Each cell counts pairs; label" if dense else "Each point is a pair; label")
+        + " 0 means unrelated, 5 the same meaning. A healthy encoder climbs from 0 at the "
         "lower left to 1 at the upper right; a collapsed one is a flat band at the top. Line: mean of each label; "
         "grey: the middle half of the pairs. "
         + ("Darker cells hold more pairs (log scale)." if dense else "Draw around points to list their pairs below.")

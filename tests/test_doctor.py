@@ -102,3 +102,12 @@ def test_truncated_rows_are_counted(tmp_path, tiny_encoder):
     file.write_text(f"sentence1,sentence2,score\n{'dog ' * 40},a cat,1\na man,the food,3\n{'a ' * 14},{'b ' * 99},2\n")
     report = examine(load_encoder(tiny_encoder), load_pairs(file))
     assert report.truncated.tolist() == [True, False, True]
+
+
+def test_text_that_the_vocabulary_does_not_know_is_said(tmp_path, tiny_encoder, capsys):
+    file = tmp_path / "zh.csv"
+    file.write_text("sentence1,sentence2,score\n一个男人,一个女人,2\na dog,a cat,1\n", encoding="utf-8")
+    report = examine(load_encoder(tiny_encoder), load_pairs(file))
+    assert report.unknown_share == pytest.approx(8 / 12)  # eight characters against four words
+    assert main(["doctor", str(tiny_encoder), "--pairs", str(file)]) == 0
+    assert "67% of the tokens are unknown" in capsys.readouterr().out

@@ -22,6 +22,9 @@ else:
     Subparsers = Any
 
 
+UNKNOWN_WORTH_SAYING = 0.05
+
+
 def add_parser(subparsers: Subparsers) -> None:
     """Add the command."""
     parser = subparsers.add_parser(
@@ -68,6 +71,8 @@ def describe(report: Report, pairs: PairSet) -> str:
     cut = int(report.truncated.sum())
     if cut:
         lines.append(f"  {cut:,} rows have a sentence of more than {report.max_tokens} tokens; its end was not read.")
+    if (report.unknown_share or 0) > UNKNOWN_WORTH_SAYING:
+        lines.append(f"  {report.unknown_share:.0%} of the tokens are unknown to this encoder's vocabulary.")
     rows = [[m.name, m.describe(), m.unit, m.reads_as] for m in diagnosis.measures.values()]
     lines += ["", table(["measure", "value [95 % interval]", "unit", "how to read it"], rows)]
     if diagnosis.label_profile.bins:

@@ -85,7 +85,7 @@ def label_figure(panels: Sequence[LabelPanel], scores: NDArray[np.float64], text
         shared_yaxes="all",
         subplot_titles=titles,
         horizontal_spacing=0.03,
-        vertical_spacing=0.12 / rows,
+        vertical_spacing=0.24 / rows,
     )
     dense = is_dense(len(scores), len(panels))
     x = scores if dense else scores + _jitter(scores, texts.rows)
@@ -111,7 +111,7 @@ def label_figure(panels: Sequence[LabelPanel], scores: NDArray[np.float64], text
         )
     figure.update_yaxes(range=[min(low - 0.04, -0.04), 1.04])
     figure.update_yaxes(title_text="cosine (−1 to 1)", col=1)
-    base_layout(figure, height=480 if rows == 1 else 360 * rows, revision="labels")
+    base_layout(figure, height=480 if rows == 1 else 430 * rows, revision="labels")
     figure.update_layout(dragmode="lasso", showlegend=False, modebar={"orientation": "v"})
     return figure
 

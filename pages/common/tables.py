@@ -28,7 +28,7 @@ def measures(reports: Sequence[tuple[Series, Report]]) -> None:
         reports: Reports on one set.
     """
     rows = []
-    reasons: dict[str, None] = {}
+    reasons: dict[tuple[str, str], list[str]] = {}
     for key, first in reports[0][1].diagnosis.measures.items():
         found = [(series, report.diagnosis[key]) for series, report in reports]
         note = f"{first.unit}; {first.reads_as}"
@@ -38,10 +38,14 @@ def measures(reports: Sequence[tuple[Series, Report]]) -> None:
         rows.append(row)
         for series, measure in found:
             if not measure.defined:
-                reasons[f"{first.name}, {escape(series.name)}: {escape(measure.undefined)}."] = None
+                reasons.setdefault((measure.undefined, series.name), []).append(first.name)
     st.table(pd.DataFrame(rows).set_index("measure"), border="horizontal")
-    for reason in reasons:
-        st.caption(reason)
+    shared: dict[tuple[str, str], list[str]] = {}
+    for (reason, name), keys in reasons.items():
+        shared.setdefault((reason, ", ".join(keys)), []).append(name)
+    for (reason, keys), names in shared.items():
+        whose = "" if len(names) == len(reports) else f" ({', '.join(names)})"
+        st.caption(escape(f"{keys}{whose}: {reason}."))
 
 
 def coloured(frame: pd.DataFrame, series: Sequence[Series]) -> object:

@@ -72,7 +72,7 @@ def test_good_and_bad_upload(server, open_page):
     page.get_by_role("button", name="Remove bad.csv").click()
     choose_file(page, "good.csv", GOOD)
     ready(page)
-    assert page.get_by_text("30 pairs").count() == 1
+    page.get_by_text("30 pairs, ").first.wait_for()
     assert message.count() == 0
 
 
