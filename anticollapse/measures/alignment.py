@@ -14,7 +14,13 @@ from numpy.typing import ArrayLike, NDArray
 from anticollapse.errors import OptionError
 from anticollapse.measures.isotropy import interval_note, too_few
 from anticollapse.measures.profile import SAME_FROM
-from anticollapse.measures.resampling import bootstrap_ratio, default_resamples, jackknife_interval, percentile_interval
+from anticollapse.measures.resampling import (
+    bootstrap_note,
+    bootstrap_ratio,
+    default_resamples,
+    jackknife_interval,
+    percentile_interval,
+)
 from anticollapse.measures.result import Definition, Measure
 from anticollapse.measures.vectors import SentenceVectors, VectorsLike, as_vectors
 
@@ -72,11 +78,11 @@ def alignment(
     if not n:
         return ALIGNMENT.undefined(f"no pair has a label of {SAME_FROM:g} or more", 0)
     if n < 2:
-        return ALIGNMENT.measured(float(distances[0]), None, n)
+        return ALIGNMENT.measured(float(distances[0]), None, n, {"no_interval": "there is only one pair"})
     resamples = n_resamples or default_resamples(n)
     means = bootstrap_ratio(distances[:, None], np.ones((n, 1)), n_resamples=resamples, seed=seed)
     interval = percentile_interval(means[:, 0])
-    details = {"interval": f"bootstrap, {resamples:,} resamples of pairs"}
+    details = bootstrap_note(interval, f"{resamples:,} resamples of pairs")
     return ALIGNMENT.measured(float(distances.mean()), interval, n, details)
 
 
@@ -114,7 +120,7 @@ def uniformity(
     interval = None
     if checked.n > 2:
         interval = jackknife_interval(value, influence, checked.subgroups(groups), bounds=(-8.0, 0.0))
-    return UNIFORMITY.measured(value, interval, checked.n, {"pairs": method} | interval_note(interval, groups))
+    return UNIFORMITY.measured(value, interval, checked.n, {"pairs": method} | interval_note(checked, interval, groups))
 
 
 def _potentials_exact(vectors: SentenceVectors) -> FloatArray:

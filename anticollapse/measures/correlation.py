@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 from anticollapse.errors import OptionError
-from anticollapse.measures.resampling import default_resamples, percentile_interval, resample_counts
+from anticollapse.measures.resampling import bootstrap_note, default_resamples, percentile_interval, resample_counts
 from anticollapse.measures.result import Definition, Measure
 
 FloatArray = NDArray[np.float64]
@@ -75,9 +75,8 @@ def correlation(
     resamples = n_resamples or default_resamples(len(c))
     samples = bootstrap_correlations(y, c[None], kind=kind, seed=seed, n_resamples=resamples)[:, 0]
     interval = percentile_interval(100 * samples)
-    return definition.measured(
-        100 * correlation_of(y, c, kind), interval, len(c), {"interval": f"bootstrap, {resamples:,} resamples of pairs"}
-    )
+    note = bootstrap_note(interval, f"{resamples:,} resamples of pairs")
+    return definition.measured(100 * correlation_of(y, c, kind), interval, len(c), note)
 
 
 def spearman(labels: ArrayLike | None, cosines: ArrayLike, *, seed: int = 0, n_resamples: int | None = None) -> Measure:

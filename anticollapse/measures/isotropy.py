@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anticollapse.errors import OptionError
-from anticollapse.measures.resampling import jackknife_interval
+from anticollapse.measures.resampling import jackknife_interval, why_no_interval
 from anticollapse.measures.result import Definition, Interval, Measure
 from anticollapse.measures.vectors import SentenceVectors, VectorsLike, as_vectors
 
@@ -68,7 +68,7 @@ def mean_unrelated_cosine(vectors: VectorsLike, *, groups: IntArray | None = Non
     means = mean_cosine_to_others(checked)
     value = float(np.clip(means.mean(), -1.0, 1.0))
     interval = _u_statistic_interval(value, means, checked.subgroups(groups), (-1.0, 1.0))
-    return MEAN_UNRELATED_COSINE.measured(value, interval, checked.n, interval_note(interval, groups))
+    return MEAN_UNRELATED_COSINE.measured(value, interval, checked.n, interval_note(checked, interval, groups))
 
 
 def mean_cosine_to_others(vectors: VectorsLike) -> FloatArray:
@@ -131,7 +131,7 @@ def rogue_dimensions(vectors: VectorsLike, *, groups: IntArray | None = None) ->
     influence = 2 * (part - value * mean_cosine_to_others(checked)) / (common.value * checked.n)
     interval = jackknife_interval(value, influence, checked.subgroups(groups)) if checked.n > 2 else None
     details = {"dimensions": top.tolist(), "shares": shares.tolist()}
-    return ROGUE_DIMENSIONS.measured(value, interval, checked.n, details | interval_note(interval, groups))
+    return ROGUE_DIMENSIONS.measured(value, interval, checked.n, details | interval_note(checked, interval, groups))
 
 
 def std_sqrt_d(vectors: VectorsLike, *, groups: IntArray | None = None) -> Measure:
@@ -163,7 +163,7 @@ def std_sqrt_d(vectors: VectorsLike, *, groups: IntArray | None = None) -> Measu
         influence[part] = scale / checked.n * ((np.square(block - mean) - variance) @ slope)
     value = float(min(scale * std.sum(), 1.0))
     interval = jackknife_interval(value, influence, checked.subgroups(groups), bounds=(0.0, 1.0))
-    return STD_SQRT_D.measured(value, interval, checked.n, interval_note(interval, groups))
+    return STD_SQRT_D.measured(value, interval, checked.n, interval_note(checked, interval, groups))
 
 
 def sample_unrelated_cosines(vectors: VectorsLike, *, n_pairs: int = 100_000, seed: int = 0) -> FloatArray:
@@ -203,10 +203,11 @@ def too_few(vectors: SentenceVectors) -> str:
     return f"it needs at least two sentences and there {'is' if vectors.n == 1 else 'are'} {vectors.n}{zero}"
 
 
-def interval_note(interval: Interval | None, groups: IntArray | None) -> dict[str, object]:
-    """How a jackknife interval was made, for ``Measure.details``."""
+def interval_note(vectors: SentenceVectors, interval: Interval | None, groups: IntArray | None) -> dict[str, object]:
+    """How a jackknife interval was made, or why there is none, for ``Measure.details``."""
     if interval is None:
-        return {}
+        reason = why_no_interval(vectors.n, vectors.subgroups(groups))
+        return {"no_interval": reason or f"{vectors.n} sentences are too few to leave one out"}
     unit = "sentences" if groups is None else f"{len(np.unique(groups)):,} groups of sentences linked by pairs"
     return {"interval": f"jackknife over {unit}"}
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from anticollapse.errors import OptionError
-from anticollapse.measures.resampling import bootstrap_ratio, default_resamples, percentile_interval
+from anticollapse.measures.resampling import bootstrap_note, bootstrap_ratio, default_resamples, percentile_interval
 from anticollapse.measures.result import Definition, Measure, to_plain
 
 FloatArray = NDArray[np.float64]
@@ -148,7 +148,7 @@ def spread(labels: ArrayLike | None, cosines: ArrayLike, *, seed: int = 0, n_res
     interval = percentile_interval(means[:, 0] - means[:, 1])
     details |= {"mean_same": float(c[same].mean()), "mean_unrelated": float(c[unrelated].mean())}
     value = float(c[same].mean() - c[unrelated].mean())
-    return SPREAD.measured(value, interval, n, details | {"interval": f"bootstrap, {resamples:,} resamples of pairs"})
+    return SPREAD.measured(value, interval, n, details | bootstrap_note(interval, f"{resamples:,} resamples of pairs"))
 
 
 def _checked(labels: ArrayLike | None, cosines: ArrayLike) -> tuple[FloatArray | None, FloatArray]:

@@ -12,7 +12,7 @@ influences are first summed within groups of sentences that are linked by pairs:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,9 @@ IntArray = NDArray[np.int64]
 CONFIDENCE = 0.95
 N_RESAMPLES = 2000
 N_FOLDS = 20
+
+MIN_EFFECTIVE_GROUPS = 2.0
+"""Below that, Student's t would have less than one degree of freedom."""
 
 _BLOCK_ELEMENTS = 1 << 18  # a block's temporaries stay within the processor's cache
 _MAX_WORK = 60_000_000  # resamples × pairs; 2,000 resamples up to 30,000 pairs
@@ -91,6 +94,13 @@ def percentile_interval(samples: FloatArray, confidence: float = CONFIDENCE) -> 
     return float(low), float(high)
 
 
+def bootstrap_note(interval: Interval | None, how: str) -> dict[str, object]:
+    """How a percentile interval was made, or why there is none, for ``Measure.details``."""
+    if interval is None:
+        return {"no_interval": "too many resamples have no value (all labels are equal in them, for instance)"}
+    return {"interval": f"bootstrap, {how}"}
+
+
 def jackknife_interval(
     value: float,
     influence: FloatArray,
@@ -110,15 +120,46 @@ def jackknife_interval(
         bounds: Range of the statistic; the interval is cut to it.
 
     Returns:
-        The interval (Student's t with groups − 1 degrees of freedom), or None for fewer than two groups.
+        The interval (Student's t with :func:`effective_groups` − 1 degrees of freedom), or None where
+        :func:`why_no_interval` gives a reason.
     """
-    sums = influence if groups is None else np.bincount(groups, weights=influence)
-    count = len(sums)
-    if count < 2:
+    if why_no_interval(len(influence), groups):
         return None
-    error = np.sqrt(count / (count - 1) * np.sum((sums - sums.mean()) ** 2))
-    reach = float(stats.t.ppf((1 + confidence) / 2, count - 1) * error)
+    sizes = np.ones(len(influence)) if groups is None else np.bincount(groups).astype(np.float64)
+    shares = sizes / sizes.sum()
+    sums = influence if groups is None else np.bincount(groups, weights=influence)
+    # A group pulls the statistic towards itself, so its own deviation is too small by its share.
+    error = np.sqrt(np.sum((sums - shares * sums.sum()) ** 2 / (1 - shares)))
+    reach = float(stats.t.ppf((1 + confidence) / 2, effective_groups(sizes) - 1) * error)
     return max(value - reach, bounds[0]), min(value + reach, bounds[1])
+
+
+def effective_groups(sizes: FloatArray | IntArray) -> float:
+    """How many groups of equal size carry as much information as groups of these sizes (G,): (Σ n_g)² / Σ n_g².
+
+    Less one, these are Satterthwaite's degrees of freedom (1946, https://doi.org/10.2307/3002019) for a sum of squares
+    to which each group contributes in proportion to its size.
+    """
+    numbers = np.asarray(sizes, dtype=np.float64)
+    return float(numbers.sum() ** 2 / np.sum(numbers**2))
+
+
+def why_no_interval(n: int, groups: IntArray | None) -> str:
+    """Why the jackknife gives no interval for n sentences in these groups (n,); empty when it does.
+
+    The reason completes the sentence "no interval because ...".
+    """
+    if n < 2:
+        return "there is only one sentence"
+    if groups is None:
+        return ""
+    sizes = np.bincount(groups)
+    sizes = sizes[sizes > 0]
+    if len(sizes) == 1:
+        return f"all {n:,} sentences are linked by pairs into one group, and only groups count as independent"
+    if effective_groups(sizes) < MIN_EFFECTIVE_GROUPS:
+        return f"{sizes.max():,} of the {n:,} sentences are linked by pairs into one group, too many to judge chance"
+    return ""
 
 
 def jackknife_folds(n: int, groups: IntArray | None, n_folds: int = N_FOLDS) -> list[IntArray]:
@@ -143,14 +184,34 @@ def jackknife_folds(n: int, groups: IntArray | None, n_folds: int = N_FOLDS) -> 
 
 
 def fold_jackknife_interval(
-    value: float, replicates: FloatArray, *, confidence: float = CONFIDENCE, bounds: Interval = (-np.inf, np.inf)
+    value: float,
+    replicates: FloatArray,
+    *,
+    sizes: Sequence[int] | None = None,
+    confidence: float = CONFIDENCE,
+    bounds: Interval = (-np.inf, np.inf),
 ) -> Interval | None:
-    """Interval from the values (folds,) of a statistic without each fold; None for fewer than two folds."""
-    count = len(replicates)
-    if count < 2:
+    """Interval from the values of a statistic without each fold.
+
+    Args:
+        value: The statistic of all sentences.
+        replicates: (folds,) its values without one fold each.
+        sizes: Sentences in each fold; by default all alike. For unequal folds see Busing, Meijer & van der Leeden 1999
+            (https://doi.org/10.1023/A:1008800423698).
+        confidence: Confidence.
+        bounds: Range of the statistic; the interval is cut to it.
+
+    Returns:
+        The interval, or None for fewer than two effective folds.
+    """
+    numbers = np.ones(len(replicates)) if sizes is None else np.asarray(sizes, dtype=np.float64)
+    if len(replicates) < 2 or effective_groups(numbers) < MIN_EFFECTIVE_GROUPS:
         return None
-    error = np.sqrt((count - 1) / count * np.sum((replicates - replicates.mean()) ** 2))
-    reach = float(stats.t.ppf((1 + confidence) / 2, count - 1) * error)
+    inverse = numbers.sum() / numbers  # h: how many folds of this size there would be
+    pseudo = inverse * value - (inverse - 1) * replicates
+    centre = len(replicates) * value - np.sum((1 - 1 / inverse) * replicates)
+    error = np.sqrt(np.mean((pseudo - centre) ** 2 / (inverse - 1)))
+    reach = float(stats.t.ppf((1 + confidence) / 2, effective_groups(numbers) - 1) * error)
     return max(value - reach, bounds[0]), min(value + reach, bounds[1])
 
 

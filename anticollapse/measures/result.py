@@ -29,7 +29,8 @@ class Measure:
         unit: Unit or range, for the table's header.
         meaning: One plain sentence for someone who has read no paper.
         undefined: Why ``value`` is None, as "undefined because ...".
-        details: Further facts, such as how the interval was made or what was left out.
+        details: Further facts, such as how the interval was made ("interval"), why there is none ("no_interval"), or
+            what was left out.
         counts: What ``n`` counts: "pairs" or "sentences".
         reads_as: How to read the number, for example "0 is healthy, 1 is collapsed".
         better: Which direction is better, or "" when neither is.
@@ -53,8 +54,13 @@ class Measure:
         """Whether there is a value."""
         return self.value is not None
 
+    @property
+    def no_interval(self) -> str:
+        """Why a value has no interval, to complete "no interval because ..."; empty when it has one."""
+        return "" if self.value is None or self.interval is not None else str(self.details.get("no_interval", ""))
+
     def describe(self) -> str:
-        """Text such as ``0.62 [0.61, 0.63], n = 1,379``, or why the measure is undefined."""
+        """Text such as ``0.62 [0.61, 0.63], n = 1,379``; without a value or an interval it says why."""
         if self.value is None:
             return self.undefined
         decimals = _decimals(self.value, self.interval)
@@ -62,7 +68,8 @@ class Measure:
         if self.interval is not None:
             low, high = (format_number(bound, decimals) for bound in self.interval)
             text += f" [{low}, {high}]"
-        return f"{text}, n = {self.n:,}"
+        reason = f" (no interval because {self.no_interval})" if self.no_interval else ""
+        return f"{text}, n = {self.n:,}{reason}"
 
     def to_json(self) -> dict[str, Any]:
         """All fields as plain JSON types."""

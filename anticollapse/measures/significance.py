@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from anticollapse.errors import OptionError
 from anticollapse.measures.correlation import DEFINITIONS, Kind, bootstrap_correlations, correlation_of, why_undefined
-from anticollapse.measures.resampling import default_resamples, percentile_interval
+from anticollapse.measures.resampling import bootstrap_note, default_resamples, percentile_interval
 from anticollapse.measures.result import Definition, Measure
 
 FloatArray = NDArray[np.float64]
@@ -72,13 +72,14 @@ def correlation_difference(
     resamples = n_resamples or default_resamples(n)
     samples = 100 * bootstrap_correlations(y, np.stack(arrays), kind=kind, seed=seed, n_resamples=resamples)
     differences = samples[:, 0] - samples[:, 1]
-    details = {
+    details: dict[str, object] = {
         "value": value,
         "reference": other,
         "p_value": two_sided_p(differences),
-        "interval": f"paired bootstrap, {resamples:,} resamples of pairs",
     }
-    return definition.measured(value - other, percentile_interval(differences), n, details)
+    interval = percentile_interval(differences)
+    note = bootstrap_note(interval, f"paired, {resamples:,} resamples of pairs")
+    return definition.measured(value - other, interval, n, details | note)
 
 
 def two_sided_p(differences: FloatArray) -> float | None:

@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 
 from anticollapse.measures.isotropy import interval_note, too_few
 from anticollapse.measures.resampling import (
-    N_FOLDS,
     fold_jackknife_interval,
     jackknife_folds,
     jackknife_interval,
+    why_no_interval,
 )
 from anticollapse.measures.result import Definition, Interval, Measure, to_plain
 from anticollapse.measures.vectors import (
@@ -149,9 +149,12 @@ def effective_rank(vectors: VectorsLike, *, centred: bool = False, groups: IntAr
     part = checked.centred if centred else checked.uncentred
     value = effective_rank_of(np.sqrt(part.eigenvalues))
     interval = _rank_interval(checked, value, centred=centred, groups=groups)
-    details: dict[str, object] = {}
+    details = interval_note(checked, interval, groups)
     if interval is not None:
-        details["interval"] = f"jackknife over {N_FOLDS} folds of sentences"
+        folds = len(jackknife_folds(checked.n, checked.subgroups(groups)))
+        details = {"interval": f"jackknife over {folds} folds of sentences"}
+    elif checked.n > 2 and not why_no_interval(checked.n, checked.subgroups(groups)):
+        details = {"no_interval": "too little is left when a fold of sentences is left out"}
     if checked.n <= checked.dim:
         details["limited"] = (
             f"with {checked.n:,} sentences in {checked.dim:,} dimensions it cannot exceed {checked.n:,}"
@@ -179,7 +182,7 @@ def _rank_interval(
             return None
         replicates.append(effective_rank_of(np.sqrt(kept)))
     bounds = (1.0, float(min(vectors.n, vectors.dim)))
-    return fold_jackknife_interval(value, np.asarray(replicates), bounds=bounds)
+    return fold_jackknife_interval(value, np.asarray(replicates), sizes=[len(fold) for fold in folds], bounds=bounds)
 
 
 def first_component_share(vectors: VectorsLike, *, groups: IntArray | None = None) -> Measure:
@@ -202,7 +205,7 @@ def first_component_share(vectors: VectorsLike, *, groups: IntArray | None = Non
     slope = -np.full_like(part.eigenvalues, value / total)
     slope[0] += 1 / total
     interval = _interval(checked, part, value, slope, groups, (0.0, 1.0))
-    return FIRST_COMPONENT_SHARE.measured(value, interval, checked.n, interval_note(interval, groups))
+    return FIRST_COMPONENT_SHARE.measured(value, interval, checked.n, interval_note(checked, interval, groups))
 
 
 def isoscore_of(variances: FloatArray) -> float:
@@ -245,7 +248,7 @@ def isoscore(vectors: VectorsLike, *, groups: IntArray | None = None) -> Measure
     total, squares = part.eigenvalues.sum(), np.square(part.eigenvalues).sum()
     slope = 2 * total / squares * (1 - part.eigenvalues * total / squares) / (d - 1)
     interval = _interval(checked, part, value, slope, groups, (0.0, 1.0))
-    return ISOSCORE.measured(value, interval, checked.n, interval_note(interval, groups))
+    return ISOSCORE.measured(value, interval, checked.n, interval_note(checked, interval, groups))
 
 
 def _interval(

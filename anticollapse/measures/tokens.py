@@ -18,7 +18,13 @@ from scipy import stats
 
 from anticollapse.encoding import TokenCounts, TokenParts, readable
 from anticollapse.measures.correlation import bootstrap_correlations
-from anticollapse.measures.resampling import default_resamples, jackknife_interval, percentile_interval
+from anticollapse.measures.resampling import (
+    bootstrap_note,
+    default_resamples,
+    jackknife_interval,
+    percentile_interval,
+    why_no_interval,
+)
 from anticollapse.measures.result import Definition, Measure, to_plain
 
 FloatArray = NDArray[np.float64]
@@ -359,8 +365,9 @@ def norm_against_frequency(types: TypeUse, *, seed: int = 0) -> Measure:
         return NORM_FREQUENCY.undefined("all token types are equally frequent, or their vectors equally long", n)
     samples = bootstrap_correlations(frequency, norm[None], kind="spearman", seed=seed)[:, 0]
     value = 100 * float(stats.spearmanr(frequency, norm).statistic)
-    details = {"interval": f"bootstrap, {default_resamples(n):,} resamples of token types"}
-    return NORM_FREQUENCY.measured(value, percentile_interval(100 * samples), n, details)
+    interval = percentile_interval(100 * samples)
+    note = bootstrap_note(interval, f"{default_resamples(n):,} resamples of token types")
+    return NORM_FREQUENCY.measured(value, interval, n, note)
 
 
 def _dominance(
@@ -385,6 +392,8 @@ def _ratio(
     if total == 0:
         return definition.undefined("no such token occurs", n)
     value = float(above.sum()) / total
-    interval = jackknife_interval(value, (above - value * below) / total, groups) if n > 1 else None
+    interval = jackknife_interval(value, (above - value * below) / total, groups)
     note = {"interval": "jackknife over sentences" if groups is None else "jackknife over sentences linked by pairs"}
-    return definition.measured(value, interval, n, {**details, **(note if interval else {})})
+    if interval is None:
+        note = {"no_interval": why_no_interval(n, groups)}
+    return definition.measured(value, interval, n, {**details, **note})

@@ -65,6 +65,22 @@ def test_mean_cosine_interval_covers(mean):
     assert hits / reps <= (1.0 if mean == 0 else 0.99)
 
 
+@pytest.mark.parametrize("within", [0.0, 0.05])
+def test_mean_cosine_interval_covers_with_half_of_the_sentences_in_one_group(within):
+    d, reps = 16, 150
+    groups = np.concatenate([np.zeros(100, int), 1 + np.arange(100) // 2])
+    big = cloud(400_000, d, 0.5, seed=999)
+    truth = float(np.sum((big / np.linalg.norm(big, axis=1, keepdims=True)).mean(axis=0) ** 2))
+    hits = 0
+    for rep in range(reps):
+        rng = np.random.default_rng(rep)
+        common, own = rng.normal(size=(51, d))[groups], rng.normal(size=(200, d))
+        x = np.sqrt(within) * common + np.sqrt(1 - within) * own + 0.5
+        low, high = mean_unrelated_cosine(x, groups=groups).interval
+        hits += low <= truth <= high
+    assert hits / reps >= 0.94
+
+
 def test_linked_sentences_widen_the_interval():
     x = cloud(40, 5, 1.0)
     doubled = np.concatenate([x, x + 0.01])
@@ -110,6 +126,7 @@ def test_two_sentences_have_a_value_and_no_interval():
     measure = mean_unrelated_cosine(np.array([[1.0, 0], [1.0, 1.0]]))
     assert measure.value == pytest.approx(np.sqrt(0.5))
     assert measure.interval is None
+    assert measure.describe() == "0.71, n = 2 (no interval because 2 sentences are too few to leave one out)"
 
 
 def test_contributions_against_a_double_loop_and_sum_to_the_mean():

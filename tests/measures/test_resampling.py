@@ -2,16 +2,19 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from anticollapse.measures.resampling import (
     bootstrap_ratio,
     default_resamples,
+    effective_groups,
     fold_jackknife_interval,
     jackknife_folds,
     jackknife_interval,
     linked_groups,
     percentile_interval,
     resample_counts,
+    why_no_interval,
 )
 
 
@@ -72,6 +75,43 @@ def test_copies_in_one_group_add_no_certainty():
 def test_jackknife_needs_two_groups_and_keeps_to_its_bounds():
     assert jackknife_interval(0.5, np.array([0.1, -0.1]), np.array([0, 0])) is None
     assert jackknife_interval(0.5, np.array([0.1, -0.1]), None, bounds=(0.0, 1.0)) == (0.0, 1.0)
+
+
+def test_effective_groups_and_why_there_is_no_interval():
+    assert effective_groups([3, 3, 3, 3]) == pytest.approx(4)
+    assert effective_groups([100, *[1] * 100]) == pytest.approx(200**2 / (100**2 + 100))
+    assert why_no_interval(1, None) == "there is only one sentence"
+    assert why_no_interval(2, None) == ""
+    assert "all 5 sentences are linked" in why_no_interval(5, np.zeros(5, int))
+    assert "9 of the 12 sentences are linked" in why_no_interval(12, np.array([0] * 9 + [1, 2, 3]))
+    assert why_no_interval(12, np.array([0] * 6 + [1, 2, 3, 4, 5, 6])) == ""
+
+
+def test_a_mean_over_unequal_groups_covers_by_simulation():
+    # Independent values, so that the truth is known: half of them in one group must not make the interval too narrow.
+    rng = np.random.default_rng(0)
+    groups = np.concatenate([np.zeros(50, int), np.arange(1, 51)])
+    hits = 0
+    for _ in range(1000):
+        values = rng.normal(size=100)
+        low, high = jackknife_interval(values.mean(), (values - values.mean()) / 100, groups)
+        hits += low <= 0 <= high
+    assert hits / 1000 >= 0.94
+
+
+def test_unequal_folds_of_a_mean_have_the_variance_of_the_mean():
+    rng = np.random.default_rng(1)
+    sizes = [40, 20, 10, 10, 10, 5, 5]
+    folds = np.split(np.arange(100), np.cumsum(sizes)[:-1])
+    reach = stats.t.ppf(0.975, effective_groups(sizes) - 1)
+    variances = []
+    for _ in range(2000):
+        values = rng.normal(size=100)
+        without = np.array([np.delete(values, fold).mean() for fold in folds])
+        low, high = fold_jackknife_interval(values.mean(), without, sizes=sizes)
+        variances.append(((high - low) / 2 / reach) ** 2)
+    assert np.mean(variances) == pytest.approx(1 / 100, rel=0.1)
+    assert fold_jackknife_interval(0.0, np.array([1.0, 2.0]), sizes=[90, 10]) is None
 
 
 def test_folds_split_no_group_and_are_even():

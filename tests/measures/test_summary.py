@@ -178,3 +178,24 @@ def test_diagnoses_at_the_same_time_agree_and_leave_the_threads_as_they_were():
         results = list(pool.map(lambda _: diagnose(*data()).to_json(), range(8)))
     assert all(result == results[0] for result in results)
     assert threads() == before
+
+
+def test_one_query_with_many_candidates_has_values_and_says_why_no_intervals():
+    vectors, _, _, _ = data()
+    n = len(vectors)
+    diagnosis = diagnose(vectors, np.zeros(n - 1, int), np.arange(1, n))
+    for measure in diagnosis.measures.values():
+        if measure.counts == "sentences" and measure.defined:
+            assert measure.interval is None
+            assert "linked by pairs into one group" in measure.details["no_interval"]
+            assert measure.describe().endswith("only groups count as independent)")
+            assert measure.to_json()["details"]["no_interval"] == measure.no_interval
+    assert diagnosis["mean_unrelated_cosine"].defined
+
+
+def test_every_value_without_an_interval_says_why():
+    vectors, first, second, _ = data()
+    for n in (1, 2, 3, 4):
+        diagnosis = diagnose(vectors, first[:n], second[:n], np.array([5.0, 0.0, 3.0, 4.5])[:n])
+        for measure in diagnosis.measures.values():
+            assert (measure.interval is None) == bool(measure.no_interval) or not measure.defined, measure.key
