@@ -26,6 +26,7 @@ ALLOWED_MODULES = frozenset(
 MODULE_PLACES = re.compile(r"sentence_transformers(\.(models|base|sentence_transformer|modules|[a-z_]+))*")
 HUB_FILES = ("*.json", "*.safetensors", "*.txt", "*.model", "*.tiktoken", "README.md")
 TOKENIZERS = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model", "*.tiktoken", "whitespacetokenizer_config.json")
+CODE_CARRIERS = ("config.json", "tokenizer_config.json", "processor_config.json", "preprocessor_config.json")
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt")
 
 T = TypeVar("T")
@@ -137,7 +138,7 @@ def check_folder(folder: Path) -> None:
             )
     if not any(folder.rglob("*.safetensors")):
         raise EncoderError("there are no safetensors weights", where=str(folder), remedy="Save the encoder again")
-    for config in folder.rglob("*config.json"):
+    for config in (file for name in CODE_CARRIERS for file in folder.rglob(name)):
         if "auto_map" in read_json(config, dict):
             raise EncoderError(
                 "this encoder brings code of its own (auto_map), which is never run",

@@ -93,6 +93,12 @@ def test_code_of_a_checkpoint_never_runs(root, tiny_encoder, layout):
         load_encoder(layout, root=root, confined=True)
 
 
+def test_other_files_of_any_shape_do_not_matter(root):
+    # all-MiniLM-L6-v2 has a data_config.json that is a list.
+    (root / "tiny" / "data_config.json").write_text("[]")
+    assert load_encoder("tiny", root=root).dim == 32
+
+
 def test_a_file_that_only_looks_like_weights_does_not_excuse_a_pickle(root):
     modules = json.loads((root / "tiny" / "modules.json").read_text())
     modules.append({"idx": 2, "name": "2", "path": "2_Dense", "type": "sentence_transformers.models.Dense"})
