@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
+from typing import cast
 
 import streamlit as st
 
 from anticollapse.cures import CURES
-from anticollapse.data import ColumnMap, OnBadRow, PairSet, load_pairs, read_pairs
+from anticollapse.data import ColumnMap, OnBadRow, PairSet, Scale, load_pairs, peek_columns, read_pairs
 from anticollapse.encoding import list_encoders
 from anticollapse.errors import AntiCollapseError
 from pages.common import finetune, links, training, work
@@ -26,6 +27,7 @@ SPLITS = ["dev", "test", "train"]
 TYPES = ["csv", "tsv", "txt", "xlsx", "jsonl", "json", "parquet"]
 DEFAULT_ENCODERS = ["raw-mini", "raw-mini+centring"]
 NOTHING = "(none)"
+SCALES = ["recognise", "0-1", "0-5", "1-5", "0-100"]
 
 
 def draw() -> None:
@@ -86,10 +88,9 @@ def _upload() -> PairSet | None:
     on_bad_row: OnBadRow = "skip" if skip else "error"
     digest = hashlib.sha256(content).hexdigest()
     st.session_state.pop("_data_error", None)
+    columns, scale = _columns(content, digest, file.name)
     try:
-        found = _read(content, digest, file.name, None, on_bad_row)
-        chosen = _columns(found, digest)
-        pairs = found if chosen is None else _read(content, digest, file.name, chosen, on_bad_row)
+        pairs = _read(content, digest, file.name, columns, scale, on_bad_row)
     except AntiCollapseError as error:
         st.session_state["_data_error"] = str(error)
         return None
@@ -97,37 +98,49 @@ def _upload() -> PairSet | None:
     return pairs
 
 
-def _columns(found: PairSet, digest: str) -> ColumnMap | None:
-    """Let the reader's choice of columns be corrected; None when it was left as it is."""
-    if len(found.available) < 2:
-        return None
-    names = list(found.available)
-    with st.expander("Columns"):
+def _columns(content: bytes, digest: str, name: str) -> tuple[ColumnMap | None, Scale | None]:
+    """What the reader of the file corrects; None is left to be recognised. It is there also when reading fails."""
+    key = ("columns", digest, name)
+    found = work.results().get(key)
+    if found is None:
+        found = peek_columns(content, name=name)
+        work.results().put(key, found)
+    names, taken = list(found[0]), found[1]
+    if not names:
+        return None, None
+    with st.expander("Columns and scale"):
+        header = st.toggle(
+            "The first row holds names", bool(taken.header), key=f"header_{digest[:12]}", persist_state="session"
+        )
+        options: list[int | str] = ["", *range(1, len(names) + 1)]
 
-        def pick(label: str, taken: str | int | None, *, optional: bool) -> int | str:
-            options: list[int | str] = [*([""] if optional else []), *range(1, len(names) + 1)]
-            index = options.index(taken) if taken in options else 0
+        def pick(label: str, before: str | int | None) -> int | str:
             chosen = st.selectbox(
                 label,
                 options,
-                index=index,
+                index=options.index(before) if before in options else 0,
                 format_func=lambda number: names[int(number) - 1] if number else NOTHING,
                 key=f"column_{label}_{digest[:12]}",
                 persist_state="session",
             )
             return chosen if chosen is not None else ""
 
-        columns = found.columns
-        chosen = ColumnMap(
-            sentence1=pick("First sentence", columns.sentence1, optional=False),
-            sentence2=pick("Second sentence", columns.sentence2, optional=True),
-            score=pick("Score", columns.score, optional=True),
-            split="",
-            group=columns.group,
-            header=columns.header,
+        first = pick("First sentence", taken.sentence1)
+        second = pick("Second sentence", taken.sentence2)
+        score = pick("Score", taken.score)
+        scale = st.selectbox(
+            "Scale of the scores", SCALES, key=f"scale_{digest[:12]}", persist_state="session", disabled=not score
         )
-    same = all(getattr(chosen, name) == getattr(columns, name) for name in ("sentence1", "sentence2", "score"))
-    return None if same else chosen
+    stated: Scale | None = None if scale in {None, SCALES[0]} else cast("Scale", scale)
+    same = (first, second, score, header) == (
+        taken.sentence1 or "",
+        taken.sentence2 or "",
+        taken.score or "",
+        bool(taken.header),
+    )
+    if same or not first:
+        return None, stated
+    return ColumnMap(sentence1=first, sentence2=second, score=score, split="", header=header), stated
 
 
 def _encoders() -> list[str]:
@@ -159,7 +172,7 @@ def _facts(pairs: PairSet) -> None:
     labels = "" if pairs.labelled or not pairs.has_pairs else ", without labels"
     st.caption(f"{pairs.n:,} {kind}{labels}, {len(pairs.sentences):,} different sentences.")
     if pairs.skipped:
-        st.caption(f"{len(pairs.skipped):,} bad rows were left out.")
+        st.caption(f"{len(pairs.skipped):,} bad row{'' if len(pairs.skipped) == 1 else 's'} left out.")
         bad = [{"row": row.row, "column": row.column, "reason": row.reason} for row in pairs.skipped]
         st.dataframe(bad, hide_index=True, height=180, alt="Rows that were left out and why")
     if pairs.notes:
@@ -178,11 +191,13 @@ def _named(data: str, split: str) -> PairSet:
     return found
 
 
-def _read(content: bytes, digest: str, name: str, columns: ColumnMap | None, on_bad_row: OnBadRow) -> PairSet:
-    key = ("file", digest, name, columns, on_bad_row)
+def _read(
+    content: bytes, digest: str, name: str, columns: ColumnMap | None, scale: Scale | None, on_bad_row: OnBadRow
+) -> PairSet:
+    key = ("file", digest, name, columns, scale, on_bad_row)
     found = work.results().get(key)
     if found is None:
-        found = read_pairs(content, name=name, columns=columns, on_bad_row=on_bad_row)
+        found = read_pairs(content, name=name, columns=columns, scale=scale, on_bad_row=on_bad_row)
         work.results().put(key, found)
     return found
 

@@ -140,6 +140,20 @@ def test_columns_can_be_reassigned(app):
     assert frame["sentence 2"].str.startswith("man").all()
 
 
+def test_columns_scale_and_header_can_be_stated_when_reading_failed(app):
+    rows = "".join(f"dog {i},cat {i},{i % 7 + 1}\n" for i in range(30))
+    upload(app, "likert.csv", "one,two,three\n" + rows)
+    assert not app.exception
+    box = next(box for box in app.selectbox if box.label == "Score")
+    box.select(3).run()
+    assert len(messages(app)) == 1  # scores to 7 fit no scale
+    next(box for box in app.selectbox if box.label == "Scale of the scores").select("0-100").run()
+    assert not app.exception
+    assert not messages(app)
+    frame = app.dataframe[-1].value
+    assert frame["label"].max() <= 0.35 + 1e-9
+
+
 def test_unknown_encoder_is_a_message_and_the_others_go_on(app):
     app.query_params["encoders"] = ["raw-mini", "no-such-encoder"]
     app.run()
@@ -188,5 +202,5 @@ def test_bad_rows_can_be_left_out_and_are_listed(app):
     app.toggle(key="skip_bad_rows").set_value(True).run()
     assert not app.exception
     assert not messages(app)
-    assert any("2 bad rows were left out" in caption.value for caption in app.caption)
+    assert any("2 bad rows left out" in caption.value for caption in app.caption)
     assert app.sidebar.dataframe[0].value["row"].tolist() == [26, 27]
