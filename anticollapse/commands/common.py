@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 import unicodedata
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from pathlib import Path
+from typing import Any, get_args
 
 from tqdm import tqdm
 
 from anticollapse.cures import open_encoder
 from anticollapse.cures.text import fit_source
-from anticollapse.data import load_pairs
+from anticollapse.data import ColumnMap, OnBadRow, PairSet, Scale, load_pairs
 from anticollapse.encoding import EmbeddingCache, Encoder
 from anticollapse.encoding.encoder import Progress
+from anticollapse.errors import OptionError
+
+SCALES: tuple[Scale, ...] = get_args(Scale)
+ROLES = ("sentence1", "sentence2", "score")
 
 
 def add_encoder_arguments(parser: argparse.ArgumentParser, *, fit_on: bool = True) -> None:
@@ -43,6 +49,89 @@ def add_encoder_arguments(parser: argparse.ArgumentParser, *, fit_on: bool = Tru
             help="text that a cure is fitted on; default: the training split of a named set, else of the demo pairs",
         )
     parser.add_argument("--no-cache", action="store_true", help="neither read nor write the cache of sentence vectors")
+
+
+def add_pairs_arguments(parser: argparse.ArgumentParser, option: str = "--pairs", text: str = "") -> None:
+    """The option that names sentence pairs, and how to read a file of them: :func:`pairs_from` takes them.
+
+    Args:
+        parser: Changed in place.
+        option: The option.
+        text: Its help.
+    """
+    text = text or "a file, or demo, stsb, stsb-zh (stsb:dev for one split)"
+    parser.add_argument(option, dest="pairs", required=True, metavar="FILE_OR_NAME", help=text)
+    reading = parser.add_argument_group("how a file is read")
+    reading.add_argument(
+        "--columns",
+        type=column_map,
+        metavar="sentence1=NAME_OR_NUMBER,sentence2=…,score=…",
+        help="which column holds what, by name or by number from 1; nothing after = for no such column (score=); "
+        "what is not stated is recognised",
+    )
+    reading.add_argument(
+        "--scale", choices=SCALES, help="scale of the scores, none to leave them alone; default: recognise"
+    )
+    reading.add_argument(
+        "--on-bad-row",
+        choices=get_args(OnBadRow),
+        default="error",
+        help="stop at the first row that cannot be used (default), or skip such rows and count them",
+    )
+
+
+def pairs_from(args: argparse.Namespace) -> PairSet:
+    """The pairs of the arguments.
+
+    Raises:
+        DataError: If they cannot be read.
+        OptionError: If columns or a scale are stated for a named set.
+    """
+    return load_pairs(args.pairs, columns=args.columns, scale=args.scale, on_bad_row=args.on_bad_row)
+
+
+def column_map(text: str) -> ColumnMap:
+    """Columns as the command line states them: ``sentence1=Satz A,sentence2=4,score=``.
+
+    Raises:
+        argparse.ArgumentTypeError: If the text is of another form.
+    """
+    parts = re.split(rf"(?:^|,)\s*({'|'.join(ROLES)})\s*=", text)
+    found = {role: value.strip() for role, value in zip(parts[1::2], parts[2::2], strict=True)}
+    if parts[0].strip() or not found or len(found) < len(parts) // 2:
+        raise argparse.ArgumentTypeError(f'"{text}" is not of the form sentence1=NAME_OR_NUMBER,sentence2=…,score=…')
+    columns: dict[str, str | int] = {k: int(v) if v.isdecimal() else v for k, v in found.items()}
+    return ColumnMap(**columns)  # type: ignore[arg-type]  # header, which is of another type, is no role
+
+
+def seed_number(text: str) -> int:
+    """A seed on the command line.
+
+    Raises:
+        argparse.ArgumentTypeError: If the text is no whole number of at least 0.
+    """
+    if not re.fullmatch(r"[0-9]{1,18}", text):
+        raise argparse.ArgumentTypeError(f'"{text}" is no whole number of at least 0')
+    return int(text)
+
+
+def add_seed_argument(parser: argparse.ArgumentParser) -> None:
+    """``--seed``."""
+    parser.add_argument("--seed", type=seed_number, default=0, help="seed of the bootstrap (default 0)")
+
+
+@contextmanager
+def writable(output: Path) -> Iterator[None]:
+    """Turn what the file system says against a place for output into one line.
+
+    Raises:
+        OptionError: If the name is too long, a part of it is a file, the folder is not writable, …
+    """
+    try:
+        yield
+    except OSError as error:
+        shown = str(output) if len(str(output)) <= 200 else f"{str(output)[:199]}…"
+        raise OptionError(f"cannot be written ({error.strerror or error})", where=shown) from error
 
 
 def open_from(args: argparse.Namespace, pairs: str) -> Encoder:

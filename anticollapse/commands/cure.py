@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from anticollapse.commands.common import add_encoder_arguments, cache_from, progress_bar
+from anticollapse.commands.common import add_encoder_arguments, cache_from, progress_bar, writable
 from anticollapse.commands.doctor import Subparsers
 from anticollapse.cures import CURES, cure_encoder, prescriptions, save_cured, split_name
 from anticollapse.cures.cure import SEPARATOR
@@ -49,7 +49,9 @@ def run(args: argparse.Namespace) -> int:
     needs_text = any(prescription.cure.needs_text for prescription in prescriptions(name))
     if needs_text and not args.text:
         raise OptionError(f"{name} is fitted on text", remedy="Name it: --text FILE_OR_NAME")
-    if args.output.exists() and (not args.output.is_dir() or any(args.output.iterdir())):
+    with writable(args.output):
+        taken = args.output.exists() and (not args.output.is_dir() or any(args.output.iterdir()))
+    if taken:
         raise OptionError(
             "there is something already", where=str(args.output), remedy="Choose a folder that does not exist"
         )

@@ -7,13 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 from anticollapse.commands.common import (
     add_encoder_arguments,
+    add_pairs_arguments,
+    add_seed_argument,
     cache_from,
     open_from,
+    pairs_from,
     print_json,
     progress_bar,
     table,
 )
-from anticollapse.data import PairSet, load_pairs
+from anticollapse.data import PairSet
 from anticollapse.doctor import Report, examine
 
 if TYPE_CHECKING:
@@ -33,10 +36,8 @@ def add_parser(subparsers: Subparsers) -> None:
         description="Measure the collapse of an encoder on sentence pairs: outcome, anisotropy, label profile.",
     )
     add_encoder_arguments(parser)
-    parser.add_argument(
-        "--pairs", required=True, metavar="FILE_OR_NAME", help="a file, or demo, stsb, stsb-zh (stsb:dev for one split)"
-    )
-    parser.add_argument("--seed", type=int, default=0, help="seed of the bootstrap (default 0)")
+    add_pairs_arguments(parser)
+    add_seed_argument(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     parser.set_defaults(run=run)
 
@@ -47,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         AntiCollapseError: Whatever the user can mend.
     """
-    pairs = load_pairs(args.pairs)
+    pairs = pairs_from(args)
     encoder = open_from(args, args.pairs)
     with progress_bar("encoding") as progress:
         report = examine(encoder, pairs, cache=cache_from(args), seed=args.seed, progress=progress)

@@ -14,9 +14,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from anticollapse.commands.common import add_encoder_arguments, cache_from, open_from, progress_bar
+from anticollapse.commands.common import (
+    add_encoder_arguments,
+    add_pairs_arguments,
+    cache_from,
+    open_from,
+    pairs_from,
+    progress_bar,
+    writable,
+)
 from anticollapse.commands.doctor import Subparsers
-from anticollapse.data import load_pairs
 from anticollapse.encoding import Embeddings
 from anticollapse.errors import OptionError
 
@@ -32,7 +39,7 @@ def add_parser(subparsers: Subparsers) -> None:
         ".npy holds the (N, d) float32 array, with NAME.sentences.jsonl beside it; .parquet holds both.",
     )
     add_encoder_arguments(parser)
-    parser.add_argument("--input", required=True, metavar="FILE_OR_NAME", help="sentences or pairs in any known format")
+    add_pairs_arguments(parser, "--input", "sentences or pairs in any known format")
     parser.add_argument("--output", required=True, type=Path, metavar="FILE", help="a .npy or .parquet file")
     parser.set_defaults(run=run)
 
@@ -48,13 +55,14 @@ def run(args: argparse.Namespace) -> int:
         raise OptionError(
             f'"{output.suffix}" is no known output format', where=str(output), remedy="Use .npy or .parquet"
         )
-    if not output.parent.is_dir():
-        raise OptionError("the folder does not exist", where=str(output.parent), remedy="Make it first")
-    taken = [path for path in (output, _listing(output)) if path.is_dir() or _same(path, args.input)]
+    with writable(output):
+        if not output.parent.is_dir():
+            raise OptionError("the folder does not exist", where=str(output.parent), remedy="Make it first")
+        taken = [path for path in (output, _listing(output)) if path.is_dir() or _same(path, args.pairs)]
     if taken:
         raise OptionError("is a folder, or the input itself", where=str(taken[0]), remedy="Give another --output")
-    sentences = load_pairs(args.input).sentences
-    encoder = open_from(args, args.input)
+    sentences = pairs_from(args).sentences
+    encoder = open_from(args, args.pairs)
     with progress_bar("encoding") as progress:
         encoded = encoder.encode(sentences, cache=cache_from(args), progress=progress)
     write = _write_npy if output.suffix.lower() == ".npy" else _write_parquet
@@ -102,10 +110,9 @@ def _listing(output: Path) -> Path:
 def _atomic(target: Path) -> Iterator[Path]:
     """A temporary file beside the target that takes its place when all went well."""
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    try:
-        yield temporary
-        temporary.replace(target)
-    except OSError as error:
-        raise OptionError(f"cannot be written ({error.strerror or error})", where=str(target)) from error
-    finally:
-        temporary.unlink(missing_ok=True)
+    with writable(target):
+        try:
+            yield temporary
+            temporary.replace(target)
+        finally:
+            temporary.unlink(missing_ok=True)

@@ -7,14 +7,17 @@ from pathlib import Path
 
 from anticollapse.commands.common import (
     add_encoder_arguments,
+    add_pairs_arguments,
+    add_seed_argument,
     cache_from,
     open_from,
+    pairs_from,
     print_json,
     progress_bar,
     table,
 )
 from anticollapse.commands.doctor import Subparsers
-from anticollapse.data import PairSet, load_pairs
+from anticollapse.data import PairSet
 from anticollapse.encoding import read_counts
 from anticollapse.explain import TokenReport, examine_tokens
 from anticollapse.measures.removal import RemovalCurve
@@ -32,9 +35,7 @@ def add_parser(subparsers: Subparsers) -> None:
         "cosine as the k most frequent tokens leave the mean.",
     )
     add_encoder_arguments(parser)
-    parser.add_argument(
-        "--pairs", required=True, metavar="FILE_OR_NAME", help="a file, or demo, stsb, stsb-zh (stsb:dev for one split)"
-    )
+    add_pairs_arguments(parser)
     parser.add_argument(
         "--counts",
         type=Path,
@@ -43,7 +44,7 @@ def add_parser(subparsers: Subparsers) -> None:
     )
     parser.add_argument("--by-layer", action="store_true", help="also the removal curve of every layer")
     parser.add_argument("--top", type=int, default=20, help="how many dominant tokens are listed (default 20)")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the bootstrap (default 0)")
+    add_seed_argument(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     parser.set_defaults(run=run)
 
@@ -54,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         AntiCollapseError: Whatever the user can mend.
     """
-    pairs = load_pairs(args.pairs)
+    pairs = pairs_from(args)
     encoder = open_from(args, args.pairs)
     counts = read_counts(args.counts, encoder) if args.counts else None
     with progress_bar("token vectors") as progress:

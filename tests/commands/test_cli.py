@@ -12,6 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from anticollapse.cli import main
+from anticollapse.commands.common import column_map
+from anticollapse.data import ColumnMap
 
 BAD_FILES = {
     "empty.csv": b"",
@@ -108,7 +110,15 @@ def test_encode_never_touches_its_input(tmp_path, tiny_encoder, capsys):
 
 
 @pytest.mark.parametrize(
-    ("output", "word"), [("v.pickle", "format"), ("missing/v.npy", "folder"), ("taken.npy", "folder")]
+    ("output", "word"),
+    [
+        ("v.pickle", "format"),
+        ("missing/v.npy", "folder"),
+        ("taken.npy", "folder"),
+        (f"{'x' * 300}.npy", "cannot be written"),
+        (f"{'x' * 300}/v.npy", "cannot be written"),
+        (f"{'x' * 245}.npy", "cannot be written"),
+    ],
 )
 def test_encode_bad_output(output, word, tmp_path, tiny_encoder, capsys):
     (tmp_path / "taken.npy").mkdir()
@@ -123,3 +133,80 @@ def test_version_is_quick_and_help_lists_commands(capsys):
         main(["--help"])
     assert stop.value.code == 0
     assert "doctor" in capsys.readouterr().out
+
+
+def doctor(tiny_encoder, file, *options):
+    return main(["doctor", str(tiny_encoder), "--pairs", str(file), "--no-cache", "--json", *options])
+
+
+def test_bad_rows_are_skipped_when_asked(tmp_path, tiny_encoder, capsys):
+    file = tmp_path / "pairs.csv"
+    file.write_text("sentence1,sentence2,score\na dog,a cat,1\na man,,2\nthe ball,red food,4\n")
+    assert doctor(tiny_encoder, file) == 2
+    assert "--on-bad-row skip" in capsys.readouterr().err
+    assert doctor(tiny_encoder, file, "--on-bad-row", "skip") == 0
+    report = json.loads(capsys.readouterr().out)
+    assert (report["n_pairs"], report["skipped_rows"]) == (2, 1)
+
+
+def test_columns_and_scale_are_taken_as_stated(tmp_path, tiny_encoder, capsys):
+    file = tmp_path / "pairs.csv"
+    file.write_text(
+        "id,Satz A,Satz B,points\n"
+        + "".join(f"{i},a dog,{word} food,{20 * i}\n" for i, word in enumerate("the red cat man two ball".split()))
+    )
+    columns = ["--columns", "sentence1=Satz A,sentence2=3,score=points"]
+    assert doctor(tiny_encoder, file, *columns) == 2
+    assert "--scale" in capsys.readouterr().err
+    assert doctor(tiny_encoder, file, *columns, "--scale", "0-100") == 0
+    report = json.loads(capsys.readouterr().out)
+    assert (report["n_pairs"], report["spearman"] is None) == (6, False)
+    assert doctor(tiny_encoder, file, "--columns", "sentence1=2,sentence2=3,score=") == 0
+    assert json.loads(capsys.readouterr().out)["spearman"] is None
+    output = tmp_path / "v.npy"
+    single = ["--columns", "sentence1=Satz B,sentence2=", "--output", str(output), "--no-cache"]
+    assert main(["encode", str(tiny_encoder), "--input", str(file), *single]) == 0
+    assert len(np.load(output)) == 6
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("sentence1=a,sentence2=b", ColumnMap(sentence1="a", sentence2="b")),
+        ("sentence1=Last, first name,score=", ColumnMap(sentence1="Last, first name", score="")),
+        ("score = 3 , sentence1 = 01", ColumnMap(score=3, sentence1=1)),
+    ],
+)
+def test_columns_are_parsed(text, expected):
+    assert column_map(text) == expected
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--columns", "a,b"],
+        ["--columns", ""],
+        ["--columns", "sentence3=a"],
+        ["--columns", "x,sentence1=a"],
+        ["--columns", "score=1,score=2"],
+        ["--seed", "-1"],
+        ["--seed", "1.5"],
+        ["--seed", "٣"],
+        ["--scale", "0-7"],
+        ["--on-bad-row", "ignore"],
+    ],
+)
+@pytest.mark.parametrize("command", ["doctor", "tokens"])
+def test_options_of_no_known_form_are_usage_errors(command, options, tiny_encoder, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main([command, str(tiny_encoder), "--pairs", "demo:dev", *options])
+    assert stop.value.code == 2
+    assert f"argument {options[0]}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("pairs", ["x" * 300, f"{'x' * 300}/pairs.csv", "~nosuch/pairs.csv", "demo:dev --scale 0-5"])
+def test_pairs_that_no_file_can_be(pairs, tiny_encoder, capsys):
+    assert main(["doctor", str(tiny_encoder), "--pairs", *pairs.split(" ")]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("anticollapse: ")
+    assert error.count("\n") == 1
