@@ -254,6 +254,31 @@ def map_sentences(
     return MapReport(sample, projection, trust, neighbours, np.asarray(stored["nearest"], np.int64), links)
 
 
+def map_table(names: Sequence[str], facts: SentenceFacts, report: MapReport, reference: int = 0) -> dict[str, object]:
+    """Columns of the drawn sentences: text, row, label, source, and for each encoder place, kept and moved.
+
+    Args:
+        names: The encoders.
+        facts: The sentences.
+        report: The map.
+        reference: The encoder that kept and moved are told against.
+    """
+    drawn = report.sample.drawn
+    columns: dict[str, object] = {"row": facts.rows[drawn], "sentence": [facts.texts[i] for i in drawn]}
+    if facts.labels is not None:
+        columns["label"] = facts.labels[drawn]
+    if facts.sources is not None:
+        columns["source"] = [facts.sources[i] for i in drawn]
+    kept, moved = report.overlaps(reference), report.movements(reference)
+    for m, name in enumerate(names):
+        columns[f"x, {name}"] = report.projection.coordinates[m, :, 0]
+        columns[f"y, {name}"] = report.projection.coordinates[m, :, 1]
+        if m != reference:
+            columns[f"neighbours kept, {name}"] = kept[m]
+            columns[f"moved, {name}"] = moved[m]
+    return columns
+
+
 def _compute(
     vectors: Sequence[NDArray[np.floating]],
     sample: Sample,

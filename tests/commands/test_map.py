@@ -1,0 +1,114 @@
+"""``anticollapse map``: both formats, no network in the page, what is refused."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from anticollapse.commands import map as command
+from anticollapse.errors import AntiCollapseError, DataError, OptionError
+
+
+def run(*arguments):
+    parser = argparse.ArgumentParser()
+    command.add_parser(parser.add_subparsers())
+    args = parser.parse_args(["map", *map(str, arguments)])
+    return args.run(args)
+
+
+@pytest.fixture
+def pairs(tmp_path):
+    words = ["dog", "cat", "man", "woman", "child", "horse"]
+    verbs = ["runs", "eats", "is sleeping", "rides"]
+    lines = [
+        f"the {a} {v} with the ball,a {b} <i>{v}</i>,{(i * 7) % 6},{'news' if i % 2 else 'web'}"
+        for i, (a, b, v) in enumerate((a, b, v) for a in words for b in words[:3] for v in verbs)
+    ]
+    file = tmp_path / "pairs.csv"
+    file.write_text("sentence1,sentence2,score,source\n" + "\n".join(lines) + "\n")
+    return file
+
+
+def test_parquet_holds_sentences_places_and_what_became_of_them(tiny_encoder, pairs, tmp_path, capsys):
+    out = tmp_path / "map.parquet"
+    assert run(tiny_encoder, f"{tiny_encoder}+first-last", "--input", pairs, "--output", out, "--epochs", 10) == 0
+    table = pq.read_table(out)
+    one, two = str(tiny_encoder), f"{tiny_encoder}+first-last"
+    assert table.column_names[:3] == ["row", "sentence", "label"]
+    places = np.column_stack([table[f"x, {two}"].to_numpy(), table[f"y, {two}"].to_numpy()])
+    assert np.isfinite(places).all()
+    assert places.std() > 0
+    kept = table[f"neighbours kept, {two}"].to_numpy()
+    assert ((kept >= 0) & (kept <= 1)).all()
+    assert f"neighbours kept, {one}" not in table.column_names
+    about = json.loads(table.schema.metadata[b"anticollapse"])
+    assert about["encoders"] == [one, two]
+    assert about["settings"]["n_epochs"] == 10
+    err = capsys.readouterr().err
+    assert "trustworthiness of the map 0." in err
+    assert "10 nearest neighbours kept from" in err
+
+
+def test_same_seed_same_file(tiny_encoder, pairs, tmp_path):
+    for name, more in (("a", ()), ("b", ("--no-cache",)), ("c", ("--seed", 1, "--no-cache"))):
+        run(tiny_encoder, "--input", pairs, "--output", tmp_path / f"{name}.parquet", "--epochs", 10, *more)
+    a, b, c = (pq.read_table(tmp_path / f"{name}.parquet") for name in "abc")
+    assert a.equals(b)
+    assert not a.equals(c)
+
+
+@pytest.mark.parametrize("colour", command.COLOURS)
+def test_html_is_self_contained_and_escaped(tiny_encoder, pairs, tmp_path, colour):
+    out = tmp_path / "map.html"
+    assert run(tiny_encoder, "--input", pairs, "--output", out, "--epochs", 5, "--color", colour) == 0
+    text = out.read_text(encoding="utf-8")
+    assert not re.search(r"<(script|link|img|iframe)[^>]+(src|href)=", text)
+    assert '"showSendToCloud": false' in text
+    assert "<i>runs</i>" not in text
+    assert "doctor" in text
+    assert not list(tmp_path.glob(".*tmp"))
+
+
+def test_a_sample_is_announced(tiny_encoder, pairs, tmp_path, capsys):
+    out = tmp_path / "map.parquet"
+    assert run(tiny_encoder, "--input", pairs, "--output", out, "--epochs", 5, "--limit", 20) == 0
+    assert pq.read_table(out).num_rows == 20
+    assert "20 of" in capsys.readouterr().err
+
+
+def test_single_sentences(tiny_encoder, tmp_path):
+    (tmp_path / "lines.txt").write_text("a dog\nthe cat\na man\n")
+    assert run(tiny_encoder, "--input", tmp_path / "lines.txt", "--output", tmp_path / "map.parquet") == 0
+    assert pq.read_table(tmp_path / "map.parquet").num_rows == 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--output", "map.png"], "no known output format"),
+        (["--output", "no/such/folder/map.html"], "does not exist"),
+        (["--output", "map.html", "--limit", "0"], "0 sentences"),
+        (["--output", "map.html", "--neighbors", "1"], "n_neighbors is 1"),
+        (["--output", "map.html", "--color", "label"], "no labels"),
+        (["--output", "map.html", "--color", "source"], "no sources"),
+        (["a", "b", "c", "d", "e", "f", "g", "--output", "map.html"], "8 encoders do not fit"),
+    ],
+)
+def test_refusals_come_before_any_work(tiny_encoder, tmp_path, monkeypatch, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(command, "open_from", lambda *_: pytest.fail("work was done first"))
+    (tmp_path / "lines.txt").write_text("a dog\nthe cat\na man\n")
+    with pytest.raises(OptionError, match=message):
+        run(tiny_encoder, *arguments, "--input", "lines.txt")
+
+
+def test_unknown_input_and_encoder(tiny_encoder, tmp_path):
+    with pytest.raises(DataError):
+        run(tiny_encoder, "--input", tmp_path / "none.csv", "--output", tmp_path / "map.html")
+    with pytest.raises(AntiCollapseError, match="no encoder"):
+        run("no-such-encoder", "--input", "demo:dev", "--output", tmp_path / "map.html")
