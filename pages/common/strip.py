@@ -115,6 +115,8 @@ def ended_line(run: Run) -> str:
 def show_button(run: Run, key: str) -> None:
     """A button that shows a run's encoder against its backbone on the Collapse page."""
     if st.button("Show against its backbone", key=key, icon=":material/compress:", on_click=choose, args=(run,)):
+        # Not in the callback: a button that is put away before it is drawn again never says that it was pressed.
+        st.session_state.setdefault("_runs_away", set()).add(run.id)
         st.switch_page("pages/collapse.py")
 
 
@@ -123,4 +125,3 @@ def choose(run: Run) -> None:
     backbone = run.request.backbone
     inside = not backbone.startswith("/") or backbone.startswith(str(checkpoint_root()))
     st.session_state["encoders"] = [*([backbone] if inside else []), run.id]
-    st.session_state.setdefault("_runs_away", set()).add(run.id)
