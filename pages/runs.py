@@ -132,8 +132,8 @@ def _detail(run_id: str, *, live: bool) -> None:
 
 def _draw_detail(run_id: str) -> None:
     run = next((run for run in training.all_runs() if run.id == run_id), None)
-    if run is None:
-        return
+    if st.session_state.pop("_runs_changed", False) or run is None:
+        st.rerun()  # sidebar, strip and table have to know too
     st.subheader(state.escape(run.name), anchor=False)
     st.markdown(_state_line(run))
     events = runs.read_metrics(run.folder)
@@ -211,7 +211,7 @@ def _do(action: Callable[[str], object], run_id: str) -> None:
     except AntiCollapseError as error:
         st.session_state["_run_error"] = str(error)
     training.all_runs(fresh=True)
-    st.session_state["_runs_seen"] = ()  # the strip sees to it that sidebar and table are drawn anew
+    st.session_state["_runs_changed"] = True
 
 
 def _delete(run_id: str) -> None:
