@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from anticollapse.data import PairSet
 from anticollapse.encoding import Encoder
-from anticollapse.encoding.batching import TOKEN_BUDGET, batches
+from anticollapse.encoding.batching import batches
 from anticollapse.measures import effective_rank, mean_unrelated_cosine, pair_cosines, std_sqrt_d
 from anticollapse.measures.correlation import correlation_of, why_undefined
 from anticollapse.training.data import Collator, Tokenizer, TrainingData
@@ -21,6 +21,10 @@ FloatArray = NDArray[np.float64]
 
 MAX_SENTENCES = 4000
 """Sentences that isotropy is measured on at most; more would cost time and no digit changes."""
+
+TOKEN_BUDGET = 2048
+"""Tokens a batch. More is no faster on a CPU, and what an evaluation takes at once adds to the training's peak
+memory."""
 
 SCORE_DECIMALS = 6
 """float32 gives no more; without rounding, pairs of equal sentences would be ranked by noise."""

@@ -12,6 +12,7 @@ any
 
 from __future__ import annotations
 
+import ctypes
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -133,6 +134,17 @@ def faster(model: Any) -> Iterator[None]:  # noqa: ANN401  a transformers model;
             setattr(owner, name, original.train(current.training))
         if plain:
             model.set_attn_implementation(before)
+
+
+def release_memory() -> None:
+    """Give freed memory back to the system where the C library can (glibc).
+
+    It keeps the freed blocks of an evaluation, whose sizes no training step asks for, so they would add to the peak.
+    """
+    try:
+        ctypes.CDLL(None).malloc_trim(0)
+    except (AttributeError, OSError, TypeError):
+        return
 
 
 def _swap(model: nn.Module, old: type[nn.Dropout], new: type[nn.Dropout]) -> list[tuple[nn.Module, str, nn.Dropout]]:

@@ -20,6 +20,7 @@ from anticollapse.training.batch import Batch
 from anticollapse.training.checkpoint import MEANS, OPTIMIZER, RANDOM, SYSTEM, Checkpoint
 from anticollapse.training.data import epoch_batches
 from anticollapse.training.evaluation import Evaluation
+from anticollapse.training.fast import release_memory
 from anticollapse.training.options import TrainingOptions, rate_at
 from anticollapse.training.position import Position, Status, Stopwatch, TrainingResult
 from anticollapse.training.setup import Workshop
@@ -232,7 +233,9 @@ class Run:
         self._say("progress", seconds=self.watch.seconds, seconds_left=left, best_dev_spearman=best)
 
     def _evaluate(self) -> Evaluation:
-        return self.shop.evaluator(self.shop.system, self.shop.device)
+        measured = self.shop.evaluator(self.shop.system, self.shop.device)
+        release_memory()
+        return measured
 
     def _look(self) -> None:
         """Evaluate, report, keep the best."""

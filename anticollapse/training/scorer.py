@@ -12,11 +12,11 @@ import torch
 from numpy.typing import NDArray
 
 from anticollapse.encoding import load_encoder
-from anticollapse.encoding.batching import TOKEN_BUDGET, batches
+from anticollapse.encoding.batching import batches
 from anticollapse.errors import EncoderError
 from anticollapse.training import export
 from anticollapse.training.data import Collator, Tokenizer, TrainingData
-from anticollapse.training.evaluation import SCORE_DECIMALS
+from anticollapse.training.evaluation import SCORE_DECIMALS, TOKEN_BUDGET
 from anticollapse.training.registry import get_variant
 from anticollapse.training.system import System
 

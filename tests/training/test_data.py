@@ -67,7 +67,8 @@ def test_a_batch_is_padded_once_for_towers_and_views(tiny_encoder, pairs):
     items = np.array([3, 50, 7])
     batch = Collator(data, variant)(items)
     assert batch.rows.ids.shape[0] == 3 * 2 * 2  # items, towers, views
-    assert batch.rows.ids.shape[1] == data.widths[items].max()
+    assert batch.rows.ids.shape[1] == -(-data.widths[items].max() // 8) * 8
+    assert (batch.rows.ids[~batch.rows.mask] == 0).all()
     texts = [pairs.sentences1[i] for i in items] + [pairs.sentences2[i] for i in items]
     tokenizer = tiny_encoder.model.tokenizer
     for row, text in enumerate(texts * 2):
