@@ -31,7 +31,7 @@ whom in a batch stays random."""
 
 WIDTH_MULTIPLE = 8
 """Batches are padded to a multiple of this. oneDNN compiles and keeps a kernel for every shape it meets, so fewer
-widths save memory (200 MiB over 100 steps of a small BERT) and cost no time; tensor cores want multiples of 8 anyway."""
+widths save memory (200 MiB over 100 steps of a small BERT) and cost no time; tensor cores want multiples of 8."""
 
 IntArray = NDArray[np.int64]
 
