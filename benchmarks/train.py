@@ -12,7 +12,8 @@ same pairs with the same batch size and number of steps. Compared are
 * ``trainer-grouped``: with ``bf16=True`` and a batch sampler that gives it exactly our length-grouped batches,
   because sentence-transformers builds its own sampler and does not look at the option.
 
-Reported: pairs a second between a warm-up and the last step (median of the repeats), and the largest memory of the process.
+Reported: pairs a second between a warm-up and the last step (median of the repeats), and the largest memory of the
+process.
 """
 
 from __future__ import annotations
