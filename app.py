@@ -9,6 +9,7 @@ from pages.common import sidebar, strip
 PAGES = [
     st.Page("pages/collapse.py", title="Collapse", icon=":material/compress:", default=True),
     st.Page("pages/tokens.py", title="Tokens", icon=":material/text_fields:"),
+    st.Page("pages/map.py", title="Map", icon=":material/scatter_plot:"),
     st.Page("pages/runs.py", title="Runs", icon=":material/model_training:"),
 ]
 

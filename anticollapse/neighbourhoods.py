@@ -149,7 +149,8 @@ class MapReport:
         sample: Which of the N sentences are drawn.
         projection: Where they lie.
         trust: Trustworthiness of each encoder's map.
-        neighbours: ``(n, k)`` for each encoder: neighbours of the drawn sentences among all N, in the original space.
+        neighbours: ``(n, k)`` for each encoder: neighbours of the drawn sentences among all N, in the original space;
+            none for one encoder alone, where there is nothing to compare.
         nearest_point: ``(M, N - n)`` for the sentences that are not drawn: which drawn one is nearest; -1 for none.
         links: ``(n,)`` group of each drawn sentence, for intervals.
     """
@@ -175,6 +176,8 @@ class MapReport:
 
         For the reference itself it is the mean over the others, so that its panel shows where the others differ.
         """
+        if not self.neighbours:
+            return [np.full(len(self.sample.drawn), np.nan)]
         base = self.neighbours[reference]
         return _against(reference, [overlap(base, one) for one in self.neighbours])
 
@@ -301,7 +304,8 @@ def _compute(
     found, nearest = [], np.full((len(vectors), len(sample.rest)), -1, np.int64)
     for m, one in enumerate(vectors):
         space = CentredDirections.of(one)
-        found.append(nearest_neighbours(space, k, queries=sample.drawn, seed=settings.seed, cancelled=cancelled))
+        if len(vectors) > 1:
+            found.append(nearest_neighbours(space, k, queries=sample.drawn, seed=settings.seed, cancelled=cancelled))
         if len(sample.rest):
             nearest[m] = nearest_drawn(space, sample.drawn, sample.rest, cancelled=cancelled)
         if progress is not None:
@@ -311,8 +315,8 @@ def _compute(
         "coordinates": projection.coordinates,
         "notes": np.array(projection.notes, dtype=np.str_),
         "exact": np.array(all(one.exact for one in found)),
-        "indices": np.stack([one.indices for one in found]),
-        "cosines": np.stack([one.cosines for one in found]),
+        "indices": np.stack([one.indices for one in found]) if found else np.empty((0, 0, k), np.int64),
+        "cosines": np.stack([one.cosines for one in found]) if found else np.empty((0, 0, k)),
         "nearest": nearest,
     }
 

@@ -114,7 +114,7 @@ def test_overlap_and_movement_against_the_reference():
 
 def test_second_time_comes_from_the_cache_and_other_parameters_do_not(tmp_path, monkeypatch):
     facts = SentenceFacts.of(some_pairs(40))
-    given, cache = [vectors(80)], ArrayCache(tmp_path)
+    given, cache = [vectors(80), vectors(80, seed=1)], ArrayCache(tmp_path)
     sample = sample_sentences(facts, 60)
     first = map_sentences(given, facts, sample, QUICK, cache=cache)
 
@@ -131,8 +131,16 @@ def test_second_time_comes_from_the_cache_and_other_parameters_do_not(tmp_path, 
     np.testing.assert_array_equal(first.nearest_point, again.nearest_point)
     assert again.notes == first.notes
     assert again.trust[0].value == first.trust[0].value
-    changed = [given[0] + np.float32(1e-3)]
+    changed = [given[0] + np.float32(1e-3), given[1]]
     with pytest.raises(Computed):
         map_sentences(changed, facts, sample, QUICK, cache=cache)
     with pytest.raises(Computed):
         map_sentences(given, facts, sample, MapSettings(n_epochs=21), cache=cache)
+
+
+def test_one_encoder_alone_has_nothing_to_compare():
+    facts = SentenceFacts.of(some_pairs(20))
+    report = map_sentences([vectors(40)], facts, sample_sentences(facts), QUICK)
+    assert report.neighbours == ()
+    assert np.isnan(report.overlaps()[0]).all()
+    assert report.movements()[0].max() == 0

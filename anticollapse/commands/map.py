@@ -201,7 +201,7 @@ def _colour(
             "in no dense group",
         )
     if kind == "kept":
-        return Scale(f"neighbours kept from {first} (share)", report.overlaps(), 0, 1)
+        return Scale(f"neighbours kept from {first} (share)", report.overlaps(), 0, 1, reverse=True)
     if kind == "moved":
         moved = report.movements()
         high = float(np.nanquantile(np.concatenate(moved), 0.98)) or 1.0

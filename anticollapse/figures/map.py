@@ -16,8 +16,8 @@ from anticollapse.figures.style import Series, base_layout, hover_text, transpar
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
-MARK = "#D81B60"
-FOCUS = "#E66100"
+FOUND = "#7B3FF2"
+FOCUS = "#D81B60"
 GREY = "#9AA3AE"
 GROUP_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8C6BB1")
 """Okabe and Ito's colours, and violet: as many groups as people can tell apart, the others are grey."""
@@ -109,12 +109,14 @@ class Scale:
         values: For each panel ``(n,)``; NaN where there is none.
         low: Value of the first colour.
         high: Value of the last colour.
+        reverse: Whether low values are the ones to look at: they get the strong end of the colours.
     """
 
     title: str
     values: Sequence[FloatArray]
     low: float
     high: float
+    reverse: bool = False
 
 
 def tooltips(
@@ -159,7 +161,7 @@ def map_figure(
         columns,
         shared_xaxes="all",
         shared_yaxes="all",
-        subplot_titles=[_title(panel) for panel in panels],
+        subplot_titles=[_title(panel, columns) for panel in panels],
         horizontal_spacing=0.02,
         vertical_spacing=0.14 / rows,
     )
@@ -169,31 +171,44 @@ def map_figure(
             figure.add_trace(trace, **place)
     for trace in _legend(colour):
         figure.add_trace(trace, row=1, col=1)
-    base_layout(figure, height=540 if rows == 1 else 440 * rows, revision=revision)
+    base_layout(figure, height=(500 if rows == 1 else 400 * rows) + (40 if colour is None else 80), revision=revision)
     _axes(figure, panels, rows)
     figure.update_layout(
         dragmode="lasso",
         showlegend=isinstance(colour, Groups),
         modebar={"orientation": "v"},
+        margin={"l": 16, "b": 40 if colour is None else 80},
         # Below the panels: above them it would lie on their titles.
         legend={"y": -0.1 / rows, "yanchor": "top", "title": {"text": _legend_title(colour)}},
     )
     if isinstance(colour, Scale):
-        figure.update_layout(
-            coloraxis={
-                "colorscale": [list(step) for step in LOW_TO_HIGH],
-                "cmin": colour.low,
-                "cmax": colour.high,
-                "colorbar": {"title": {"text": colour.title, "side": "right"}, "thickness": 12, "len": 0.9},
-            }
-        )
+        figure.update_layout(coloraxis=_colour_axis(colour, rows))
     return figure
 
 
-def _title(panel: MapPanel) -> str:
+def _colour_axis(colour: Scale, rows: int) -> dict[str, object]:
+    """The colour bar lies below the panels: beside them it would take their width."""
+    return {
+        "colorscale": [list(step) for step in LOW_TO_HIGH],
+        "reversescale": colour.reverse,
+        "cmin": colour.low,
+        "cmax": colour.high,
+        "colorbar": {
+            "title": {"text": colour.title, "side": "top", "font": {"size": 12}},
+            "orientation": "h",
+            "thickness": 10,
+            "len": 0.6,
+            "y": -0.08 / rows,
+            "yanchor": "top",
+        },
+    }
+
+
+def _title(panel: MapPanel, columns: int) -> str:
+    size = 15 if columns < 3 else 12
     name = hover_text(panel.series.name, width=34, lines=2)
-    note = f"<br><span style='font-size:12px'>{panel.note}</span>" if panel.note else ""
-    return f"<b style='color:{panel.series.colour}'>{name}</b>{note}"
+    note = f"<br><span style='font-size:{size - 2}px;font-weight:400'>{panel.note}</span>" if panel.note else ""
+    return f"<span style='font-size:{size}px;color:{panel.series.colour}'><b>{name}</b></span>{note}"
 
 
 def _marker(panel: MapPanel, points: MapPoints, colour: Groups | Scale | None, index: int) -> dict[str, object]:
@@ -250,7 +265,7 @@ def _panel_traces(panel: MapPanel, points: MapPoints, marker: dict[str, object])
             strong["color"] = np.asarray(marker["color"])[chosen]
         traces.append(_overlay(x, y, chosen, strong, "selected"))
     if points.hits:
-        ring = {"size": 12, "color": "rgba(0,0,0,0)", "line": {"color": MARK, "width": 2}}
+        ring = {"size": 12, "color": "rgba(0,0,0,0)", "line": {"color": FOUND, "width": 2}}
         traces.append(_overlay(x, y, np.array(sorted(points.hits), np.int64), ring, "found"))
     if points.focus is not None:
         traces += _focus(x, y, points.focus, panel.neighbours)
@@ -340,7 +355,7 @@ def _legend_title(colour: Groups | Scale | None) -> str:
 
 
 def _axes(figure: go.Figure, panels: Sequence[MapPanel], rows: int) -> None:
-    """One range for all panels, equal units on both axes, no numbers: only nearness means something."""
+    """One range for all panels and no numbers: only nearness means something."""
     places = np.concatenate([panel.coordinates for panel in panels])
     places = places[np.isfinite(places).all(axis=1)]
     if len(places):
@@ -350,4 +365,4 @@ def _axes(figure: go.Figure, panels: Sequence[MapPanel], rows: int) -> None:
         figure.update_yaxes(range=[low[1] - pad, high[1] + pad])
     figure.update_xaxes(showticklabels=False, showgrid=False, ticks="")
     figure.update_yaxes(showticklabels=False, showgrid=False, ticks="")
-    figure.update_xaxes(title_text="no unit: only nearness counts", title_standoff=4, row=rows)
+    figure.update_xaxes(title={"text": "position (no unit)", "standoff": 4, "font": {"size": 11}}, row=rows)

@@ -179,13 +179,17 @@ def project_umap(
     def report(done: int) -> None:
         if cancelled is not None and cancelled():
             raise CancelledError("drawing the map was stopped")
-        if progress is not None:
+        if progress is not None and done:  # the first step may compile: no estimate can be made before it
             progress(done, steps)
 
     graphs = []
     for i, space in enumerate(spaces):
+
+        def searched(done: int, total: int, before: int = STEPS_PER_GRAPH * i) -> None:
+            report(before + (STEPS_PER_GRAPH - 10) * done // total)
+
         report(STEPS_PER_GRAPH * i)
-        graphs.append(layout.fuzzy_graph(_near(space, usable, settings, cancelled)))
+        graphs.append(layout.fuzzy_graph(_near(space, usable, settings, searched)))
     before = STEPS_PER_GRAPH * len(vectors)
     places = layout.optimise(
         graphs,
@@ -301,9 +305,7 @@ def _pca(spaces: Sequence[CentredDirections]) -> Projection:
     return Projection("pca", coordinates, tuple(notes))
 
 
-def _near(
-    space: CentredDirections, usable: NDArray[np.bool_], settings: MapSettings, cancelled: Cancelled | None
-) -> Neighbours:
+def _near(space: CentredDirections, usable: NDArray[np.bool_], settings: MapSettings, progress: Progress) -> Neighbours:
     """Neighbours for UMAP's graph, after PCA.
 
     PCA takes the mean off, and with it the common direction of a collapsed encoder. Cosines are with that direction,
@@ -313,7 +315,7 @@ def _near(
     reduced = principal_coordinates(points, settings.pca_dim, keep=KEEP_VARIANCE).coordinates
     k = min(settings.n_neighbors, len(points)) - 1
     moved = CentredDirections(reduced, np.arange(len(reduced)), len(reduced))
-    return nearest_neighbours(moved, k, seed=settings.seed, cancelled=cancelled)
+    return nearest_neighbours(moved, k, seed=settings.seed, progress=progress)
 
 
 def _start(pictures: Array, seed: int) -> Array:

@@ -186,7 +186,7 @@ def test_encoders_of_different_width():
 def test_progress_and_cancellation():
     seen = []
     project_umap([grouped_vectors()], QUICK, progress=lambda done, total: seen.append((done, total)))
-    assert seen[0][0] == 0
+    assert seen[0][0] > 0
     assert seen[-1] == (160, 160)
     assert seen == sorted(seen)
     calls = iter(range(100))
