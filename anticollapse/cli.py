@@ -9,22 +9,23 @@ import sys
 from collections.abc import Sequence
 
 from anticollapse import __version__
+from anticollapse.commands.parser import Parser
 from anticollapse.errors import AntiCollapseError
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The parser with all commands."""
     # Commands import torch and pandas, which takes seconds: --version should not.
-    from anticollapse.commands import cure, doctor, encode, explain, runs, tokens, train, variants
+    from anticollapse.commands import cure, doctor, encode, explain, runs, study, tokens, train, variants
     from anticollapse.commands import map as map_command
 
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="anticollapse", description="Show, explain and cure the collapse of mean-pooled sentence vectors."
     )
     parser.add_argument("--version", action="version", version=f"anticollapse {__version__}")
     parser.add_argument("--verbose", action="store_true", help="log what is done, on standard error")
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND", title="commands")
-    for command in (doctor, tokens, explain, cure, map_command, variants, train, runs, encode):
+    for command in (doctor, tokens, explain, cure, map_command, variants, train, study, runs, encode):
         command.add_parser(subparsers)
     return parser
 

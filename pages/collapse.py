@@ -19,6 +19,8 @@ from anticollapse.measures.result import format_number
 from pages.common import state, tables, work
 
 WORST = 10
+HALF = 528
+"""Pixels of a figure that stands beside another one."""
 Found = list[tuple[Series, Report]]
 
 
@@ -278,13 +280,17 @@ def _measures(found: Found) -> None:
 
 
 def _unrelated(found: Found) -> None:
-    left, right = st.columns(2)
-    with left:
+    # Boxes of a fixed width wrap onto the next line where the window is narrow.
+    row = st.container(horizontal=True)
+    series, reports = [s for s, _ in found], [r for _, r in found]
+    with row.container(width=HALF):
         st.subheader("Unrelated sentences", anchor=False)
-        figure = figures.unrelated_histogram([s for s, _ in found], [r.unrelated for _, r in found])
+        figure = figures.unrelated_histogram(series, [r.unrelated for r in reports])
         st.plotly_chart(figure, config=CONFIG, key="unrelated", alt="Histogram of the cosines of random sentence pairs")
         st.caption("Cosines of random pairs of different sentences. A healthy encoder piles them up around 0.")
-    with right:
+        with st.expander("These numbers as a table"):
+            st.table(tables.quantiles(series, [r.unrelated for r in reports]), border="horizontal")
+    with row.container(width=HALF):
         st.subheader("Directions in use", anchor=False)
         curves = [
             figures.SpectrumCurve(s, r.diagnosis.spectrum.singular_values, r.diagnosis.spectrum.singular_values_centred)
@@ -297,6 +303,14 @@ def _unrelated(found: Found) -> None:
             "How the vectors' length is spread over directions. If the first direction holds nearly everything, all "
             "sentences point the same way; dotted: after their common mean is removed."
         )
+        with st.expander("These numbers as a table"):
+            st.table(
+                tables.directions(series, [c.uncentred for c in curves], [c.centred for c in curves]),
+                border="horizontal",
+            )
+            st.caption(
+                "Share of the squared length in the strongest directions; in brackets: after the mean is removed."
+            )
 
 
 def _how_to_read(bench: state.Workbench) -> None:

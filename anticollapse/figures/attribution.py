@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import plotly.graph_objects as go
 
-from anticollapse.figures.style import Series, base_layout, hover_text
+from anticollapse.figures.style import Series, axis_title, base_layout, hover_text, panel_titles, title_room
 from anticollapse.figures.tokens import panels, tick
 from anticollapse.measures.attribution import Attribution
 
@@ -26,7 +26,11 @@ def attribution_figure(series: Sequence[Series], found: Sequence[Attribution]) -
         series: The encoders.
         found: Their attributions; rows are the first sentence's tokens.
     """
-    figure = panels(series, shared=False, titles=[_attribution_title(o, a) for o, a in zip(series, found, strict=True)])
+    titles = [
+        f"{title}<br><span style='font-size:13px'>{_sum(one)}</span>"
+        for title, one in zip(panel_titles([one.name for one in series], len(series)), found, strict=True)
+    ]
+    figure = panels(series, shared=False, titles=titles)
     sizes = np.abs(np.concatenate([a.matrix.ravel() for a in found])) if found else np.zeros(1)
     largest = float(np.quantile(sizes, 0.99)) or float(sizes.max()) or 1.0
     for column, (one, attribution) in enumerate(zip(series, found, strict=True), start=1):
@@ -56,17 +60,18 @@ def attribution_figure(series: Sequence[Series], found: Sequence[Attribution]) -
         figure.update_yaxes(
             tickvals=np.arange(rows), ticktext=[tick(t) for t in attribution.tokens1], autorange="reversed", **place
         )
-    figure.update_xaxes(title_text="tokens of the second sentence", showgrid=False)
+    figure.update_xaxes(title_text=axis_title("tokens of the second sentence", len(series)), showgrid=False)
     figure.update_yaxes(showgrid=False)
     figure.update_yaxes(title_text="tokens of the first sentence", col=1)
     tallest = max((a.matrix.shape[0] for a in found), default=1)
-    return base_layout(figure, height=max(480, 22 * tallest + 190), revision="attribution")
+    room = title_room(titles)
+    base_layout(figure, height=max(480, 22 * tallest + 190) + room, revision="attribution")
+    return figure.update_layout(margin={"t": 48 + room})
 
 
-def _attribution_title(one: Series, attribution: Attribution) -> str:
+def _sum(attribution: Attribution) -> str:
     cosine = attribution.cosine
-    shown = attribution.undefined if cosine is None else f"sum = cosine = {cosine:.4f}"
-    return f"{html.escape(one.name)}: {html.escape(shown)}"
+    return hover_text(attribution.undefined, width=30) if cosine is None else f"sum = cosine = {cosine:.4f}"
 
 
 def _attribution_hover(attribution: Attribution) -> list[list[str]]:

@@ -10,10 +10,22 @@ import plotly.graph_objects as go
 from numpy.typing import NDArray
 from plotly.subplots import make_subplots
 
-from anticollapse.figures.style import MUTED, Series, base_layout, hover_text, transparent
+from anticollapse.figures.style import (
+    MUTED,
+    Series,
+    axis_title,
+    base_layout,
+    hover_text,
+    panel_titles,
+    title_room,
+    transparent,
+)
 
 DENSE_ABOVE = 20_000
 """Points a panel (and half of all panels' points together) above which single points are no longer drawn."""
+
+FEW = 3_000
+"""Pairs below which points are drawn larger, and without WebGL."""
 
 MARK = "#D81B60"
 LINE = "#7C8594"  # seen on white and on black
@@ -77,7 +89,7 @@ def label_figure(panels: Sequence[LabelPanel], scores: NDArray[np.float64], text
     """
     columns = min(len(panels), COLUMNS)
     rows = -(-len(panels) // columns)
-    titles = [panel.series.name for panel in panels]
+    titles = panel_titles([panel.series.name for panel in panels], columns)
     figure = make_subplots(
         rows,
         columns,
@@ -106,13 +118,14 @@ def label_figure(panels: Sequence[LabelPanel], scores: NDArray[np.float64], text
             tickvals=[0, 1, 2, 3, 4, 5],
             showticklabels=True,
             title_standoff=4,
-            title_text="human label (0–5)",
+            title_text=axis_title("human label (0–5)", columns),
             **place,
         )
     figure.update_yaxes(range=[min(low - 0.04, -0.04), 1.04])
     figure.update_yaxes(title_text="cosine (−1 to 1)", col=1)
-    base_layout(figure, height=480 if rows == 1 else 430 * rows, revision="labels")
-    figure.update_layout(dragmode="lasso", showlegend=False, modebar={"orientation": "v"})
+    room = title_room(titles)
+    base_layout(figure, height=(480 if rows == 1 else 430 * rows) + room, revision="labels")
+    figure.update_layout(dragmode="lasso", showlegend=False, modebar={"orientation": "v"}, margin={"t": 48 + room})
     return figure
 
 
@@ -249,9 +262,11 @@ def _hover(texts: PairTexts, scores: NDArray[np.float64]) -> list[str]:
     ]
 
 
-def _points(panel: LabelPanel, x: NDArray[np.float64], hover: list[str]) -> go.Scattergl:
-    few = len(x) < 3000
-    return go.Scattergl(
+def _points(panel: LabelPanel, x: NDArray[np.float64], hover: list[str]) -> go.Scatter | go.Scattergl:
+    few = len(x) < FEW
+    # WebGL needs a context and compiled shaders before the first point is seen; a few points are drawn sooner without.
+    kind = go.Scatter if few else go.Scattergl
+    return kind(
         x=x,
         y=panel.cosines,
         mode="markers",
@@ -265,9 +280,10 @@ def _points(panel: LabelPanel, x: NDArray[np.float64], hover: list[str]) -> go.S
     )
 
 
-def _marked(panel: LabelPanel, x: NDArray[np.float64], selected: Collection[int]) -> go.Scattergl:
+def _marked(panel: LabelPanel, x: NDArray[np.float64], selected: Collection[int]) -> go.Scatter | go.Scattergl:
     index = np.array(sorted(selected), np.int64)
-    return go.Scattergl(
+    kind = go.Scatter if len(x) < FEW else go.Scattergl
+    return kind(
         x=x[index],
         y=panel.cosines[index],
         mode="markers",

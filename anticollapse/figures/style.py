@@ -15,6 +15,10 @@ FURTHER = ("#E69F00", "#CC79A7", "#56B4E9", "#D55E00", "#8C6BB1", "#7F7F7F")
 """Okabe and Ito's colours, safe for colour-blind readers, less the two that resemble ours; then violet and grey."""
 
 HEIGHT = 480
+TITLE_LINES = 3
+PANEL_CHARACTERS = {1: 70, 2: 25}
+"""Characters that fit across a panel in a narrow window, by panels side by side; of three or more, 17."""
+
 CONFIG = {"displaylogo": False, "showSendToCloud": False, "responsive": True}
 MUTED = "rgba(128, 128, 128, 0.55)"
 
@@ -62,6 +66,40 @@ def hover_text(text: str, width: int = 60, lines: int = 8) -> str:
     if len(folded) > lines:
         folded = [*folded[: lines - 1], folded[lines - 1] + " …"]
     return "<br>".join(html.escape(line) for line in folded)
+
+
+def axis_title(text: str, columns: int) -> str:
+    """A title that fits under one of several panels side by side, on as many lines as it needs.
+
+    Args:
+        text: Our own words.
+        columns: Panels side by side.
+    """
+    return "<br>".join(textwrap.wrap(text, width=PANEL_CHARACTERS.get(columns, 17)))
+
+
+def panel_titles(names: Sequence[str], columns: int) -> list[str]:
+    """Names of encoders as titles of panels: escaped, and on at most three lines, broken before a ``+`` where possible.
+
+    Args:
+        names: The encoders.
+        columns: Panels side by side.
+    """
+    width = PANEL_CHARACTERS.get(columns, 17)
+    size = 15 if columns == 1 else 13
+    titles = []
+    for name in names:
+        parts = textwrap.wrap(name.replace("+", " +"), width=width, break_on_hyphens=False)
+        lines = [line.replace(" +", "+") for line in parts]
+        lines = lines if len(lines) <= TITLE_LINES else [*lines[: TITLE_LINES - 1], lines[TITLE_LINES - 1] + "…"]
+        shown = "<br>".join(html.escape(line) for line in lines)
+        titles.append(f"<span style='font-size:{size}px'>{shown}</span>")
+    return titles
+
+
+def title_room(titles: Sequence[str]) -> int:
+    """Pixels that titles of several lines need beyond a single line."""
+    return 17 * max((title.count("<br>") for title in titles), default=0)
 
 
 def base_layout(figure: go.Figure, *, height: int = HEIGHT, revision: str = "keep") -> go.Figure:

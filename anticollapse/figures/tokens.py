@@ -11,7 +11,16 @@ from numpy.typing import NDArray
 from plotly.subplots import make_subplots
 
 from anticollapse.explain import Anisotropy
-from anticollapse.figures.style import MUTED, Series, base_layout, hover_text, transparent
+from anticollapse.figures.style import (
+    MUTED,
+    Series,
+    axis_title,
+    base_layout,
+    hover_text,
+    panel_titles,
+    title_room,
+    transparent,
+)
 from anticollapse.measures.removal import RemovalCurve
 from anticollapse.measures.result import Measure
 from anticollapse.measures.tokens import MIN_OCCURRENCES, TokenUse
@@ -64,10 +73,10 @@ def share_figure(series: Sequence[Series], uses: Sequence[TokenUse]) -> go.Figur
             row=1,
             col=column,
         )
-    figure.update_xaxes(title_text="frequency rank of the token", type="category")
+    figure.update_xaxes(title_text=axis_title("frequency rank of the token", len(series)), type="category")
     figure.update_yaxes(title_text="share (%)", rangemode="tozero", col=1)
     figure.update_layout(barmode="group", showlegend=True)
-    return _legend_above_titles(base_layout(figure, revision="shares"))
+    return _legend_above_titles(base_layout(figure, revision="shares"), series)
 
 
 def dominant_figure(series: Sequence[Series], uses: Sequence[TokenUse], *, top: int = 15) -> go.Figure:
@@ -105,9 +114,9 @@ def dominant_figure(series: Sequence[Series], uses: Sequence[TokenUse], *, top: 
         figure.update_yaxes(
             tickvals=np.arange(len(rows)), ticktext=[tick(types.labels[i]) for i in rows], row=1, col=column
         )
-    figure.update_xaxes(title_text="share of the vectors minus share of the tokens (points)")
+    figure.update_xaxes(title_text=axis_title("share of the vectors minus share of the tokens (points)", len(series)))
     figure.update_yaxes(title_text="token", col=1)
-    return base_layout(figure, height=max(480, 24 * top + 140), revision="dominant")
+    return _below_titles(base_layout(figure, height=max(480, 24 * top + 140), revision="dominant"), series)
 
 
 def norm_figure(series: Sequence[Series], uses: Sequence[TokenUse]) -> go.Figure:
@@ -159,10 +168,10 @@ def norm_figure(series: Sequence[Series], uses: Sequence[TokenUse]) -> go.Figure
             row=1,
             col=column,
         )
-    figure.update_xaxes(title_text="occurrences (log scale)", type="log", dtick=1)
+    figure.update_xaxes(title_text=axis_title("occurrences (log scale)", len(series)), type="log", dtick=1)
     figure.update_yaxes(title_text="mean length of its vectors", col=1)
     figure.update_layout(showlegend=True)
-    return _legend_above_titles(base_layout(figure, revision="norms"))
+    return _legend_above_titles(base_layout(figure, revision="norms"), series)
 
 
 def removal_figure(series: Sequence[Series], curves: Sequence[Sequence[RemovalCurve]]) -> go.Figure:
@@ -272,9 +281,9 @@ def dimension_figure(series: Sequence[Series], found: Sequence[Anisotropy], *, t
             row=1,
             col=column,
         )
-    figure.update_xaxes(title_text="dimension, largest contribution first", type="category")
+    figure.update_xaxes(title_text=axis_title("dimension, largest contribution first", len(series)), type="category")
     figure.update_yaxes(title_text="contribution to the mean cosine", col=1)
-    return base_layout(figure, revision="dimensions")
+    return _below_titles(base_layout(figure, revision="dimensions"), series)
 
 
 def panels(
@@ -293,14 +302,22 @@ def panels(
         max(len(series), 1),
         shared_yaxes=shared,
         shared_xaxes="all" if shared and shared_x else False,
-        subplot_titles=list(titles) or [html.escape(one.name) for one in series],
+        subplot_titles=list(titles) or panel_titles([one.name for one in series], len(series)),
         horizontal_spacing=0.04 if shared else 0.12,
     )
 
 
-def _legend_above_titles(figure: go.Figure) -> go.Figure:
+def _legend_above_titles(figure: go.Figure, series: Sequence[Series]) -> go.Figure:
     """Panel titles stand where the base layout puts the legend."""
-    return figure.update_layout(legend={"y": 1.1}, margin={"t": 84})
+    room = title_room(panel_titles([one.name for one in series], len(series)))
+    inner = figure.layout.height - figure.layout.margin.t - figure.layout.margin.b
+    figure.update_layout(legend={"y": 1.1 + room / inner}, margin={"t": 84 + room})
+    return figure.update_layout(height=figure.layout.height + 36 + room)
+
+
+def _below_titles(figure: go.Figure, series: Sequence[Series]) -> go.Figure:
+    room = title_room(panel_titles([one.name for one in series], len(series)))
+    return figure.update_layout(margin={"t": 48 + room}, height=figure.layout.height + room)
 
 
 def _outcome_and_diagnosis(x_title: str) -> go.Figure:

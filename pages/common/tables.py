@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import pandas as pd
 import streamlit as st
+from numpy.typing import NDArray
 
 from anticollapse.doctor import Report
 from anticollapse.figures.style import CURED, RAW, Series
@@ -46,6 +48,50 @@ def measures(reports: Sequence[tuple[Series, Report]]) -> None:
     for (reason, keys), names in shared.items():
         whose = "" if len(names) == len(reports) else f" ({', '.join(names)})"
         st.caption(escape(f"{keys}{whose}: {reason}."))
+
+
+def quantiles(series: Sequence[Series], cosines: Sequence[NDArray[np.float64]]) -> pd.DataFrame:
+    """What a histogram of cosines shows, in numbers.
+
+    Args:
+        series: The encoders.
+        cosines: The cosines of each; NaN where there is none.
+    """
+    rows = {}
+    for one, values in zip(series, cosines, strict=True):
+        finite = values[np.isfinite(values)]
+        if not len(finite):
+            rows[dot(one)] = ["undefined"] * 7
+            continue
+        shown = [finite.mean(), finite.std(), *np.quantile(finite, [0.05, 0.25, 0.5, 0.75, 0.95])]
+        rows[dot(one)] = [f"{value:.3f}" for value in shown]
+    names = ["mean", "standard deviation", "5 % are below", "25 % are below", "half are below"]
+    return pd.DataFrame(rows, index=[*names, "75 % are below", "95 % are below"])
+
+
+def directions(
+    series: Sequence[Series], uncentred: Sequence[NDArray[np.floating]], centred: Sequence[NDArray[np.floating]]
+) -> pd.DataFrame:
+    """What a spectrum shows, in numbers: the share of the strongest 1, 2, 5, 10 … directions together.
+
+    Args:
+        series: The encoders.
+        uncentred: Singular values of each, largest first.
+        centred: The same after the mean is removed.
+    """
+    most = max(len(values) for values in uncentred)
+    counts = [count for count in (1, 2, 5, 10, 20, 50, 100, 200, 500) if count < most]
+    rows = {}
+    for one, *spectra in zip(series, uncentred, centred, strict=True):
+        shares = [np.cumsum(values.astype(np.float64) ** 2) for values in spectra]
+        rows[dot(one)] = [f"{_share(shares[0], count)} ({_share(shares[1], count)})" for count in counts]
+    return pd.DataFrame(rows, index=[f"the first {count}" if count > 1 else "the first" for count in counts])
+
+
+def _share(cumulative: NDArray[np.float64], count: int) -> str:
+    if not len(cumulative) or cumulative[-1] <= 0:
+        return "undefined"
+    return f"{100 * cumulative[min(count, len(cumulative)) - 1] / cumulative[-1]:.1f} %"
 
 
 def coloured(frame: pd.DataFrame, series: Sequence[Series]) -> object:

@@ -201,7 +201,21 @@ def test_options_of_no_known_form_are_usage_errors(command, options, tiny_encode
     with pytest.raises(SystemExit) as stop:
         main([command, str(tiny_encoder), "--pairs", "demo:dev", *options])
     assert stop.value.code == 2
-    assert f"argument {options[0]}" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert f"argument {options[0]}" in error
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "given", [[], ["no"], ["doctor"], ["doctor", "raw-mini", "--no"], ["train", "sbert"], ["train", "no", "--lr"]]
+)
+def test_usage_errors_are_one_line(given, capsys):
+    with pytest.raises(SystemExit) as stop:
+        raise SystemExit(main(given))
+    assert stop.value.code == 2
+    error = capsys.readouterr().err
+    assert error.startswith("anticollapse")
+    assert error.count("\n") == 1
 
 
 @pytest.mark.parametrize("pairs", ["x" * 300, f"{'x' * 300}/pairs.csv", "~nosuch/pairs.csv", "demo:dev --scale 0-5"])

@@ -9,7 +9,16 @@ import plotly.graph_objects as go
 import pytest
 
 from anticollapse.figures import collapse
-from anticollapse.figures.style import CURED, RAW, Series, colours, hover_text
+from anticollapse.figures.style import (
+    CURED,
+    RAW,
+    Series,
+    axis_title,
+    colours,
+    hover_text,
+    panel_titles,
+    title_room,
+)
 
 
 def panel(n, name="raw", colour=RAW, seed=0):
@@ -24,11 +33,12 @@ def texts(n, first="a <b>bold</b> & 'quoted' text", selected=()):
     return collapse.PairTexts(np.arange(2, n + 2), [first] * n, ["二 😀"] * n, selected)
 
 
-def test_one_panel_an_encoder_with_shared_axes():
-    n = 30
+@pytest.mark.parametrize("n", [30, collapse.FEW + 1])
+def test_one_panel_an_encoder_with_shared_axes(n):
     scores = np.arange(n) % 6.0
     figure = collapse.label_figure([panel(n), panel(n, "cured", CURED, 1)], scores, texts(n))
-    points = [trace for trace in figure.data if isinstance(trace, go.Scattergl)]
+    points = [trace for trace in figure.data if trace.customdata is not None and trace.mode == "markers"]
+    assert {type(trace) for trace in points} == {go.Scatter if n < collapse.FEW else go.Scattergl}
     assert [trace.marker.color for trace in points] == [RAW, CURED]
     assert points[0].xaxis != points[1].xaxis
     assert figure.layout.yaxis2.matches == "y"
@@ -57,7 +67,7 @@ def test_many_points_become_a_density_that_counts_each_pair_once():
     figure = collapse.label_figure([panel(n)], scores, texts(n))
     (heat,) = [trace for trace in figure.data if isinstance(trace, go.Heatmap)]
     assert int(np.array(heat.customdata).sum()) == n
-    assert not any(isinstance(trace, go.Scattergl) for trace in figure.data)
+    assert not any(getattr(trace, "mode", "") == "markers" for trace in figure.data)
     assert len(figure.to_json()) < 500_000
 
 
@@ -100,6 +110,27 @@ def test_colours_raw_is_blue_and_the_first_cure_green():
     found = colours(names, [True, True, False, False, True])
     assert (found["b"], found["a+x"]) == (RAW, CURED)
     assert len(set(found.values())) == 5
+
+
+def test_panel_titles_fit_and_keep_the_whole_name_where_there_is_room():
+    assert [plain(one) for one in panel_titles(["raw-mini", "a<b>"], 2)] == [["raw-mini"], ["a&lt;b&gt;"]]
+    long = "raw-mini+first-last+whitening:k=224"
+    assert plain(panel_titles([long], 1)[0]) == [long]
+    lines = plain(panel_titles([long], 3)[0])
+    assert "".join(lines) == long
+    assert max(map(len, lines)) <= 17
+    assert lines[1].startswith("+")
+    lines = plain(panel_titles(["x" * 100], 2)[0])
+    assert (len(lines), lines[-1][-1]) == (3, "…")
+    assert title_room(panel_titles([long, "raw"], 3)) == 17 * 2
+    assert axis_title("dimension, largest contribution first", 2).split("<br>") == [
+        "dimension, largest",
+        "contribution first",
+    ]
+
+
+def plain(title):
+    return title.partition(">")[2].removesuffix("</span>").split("<br>")
 
 
 def test_hover_text_wraps_and_ends():
