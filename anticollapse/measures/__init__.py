@@ -19,10 +19,12 @@ from anticollapse.measures.isotropy import (
 from anticollapse.measures.profile import LabelBin, LabelProfile, label_profile, spread
 from anticollapse.measures.resampling import linked_groups
 from anticollapse.measures.result import Definition, Measure
+from anticollapse.measures.seeds import difference_over_seeds
 from anticollapse.measures.significance import correlation_difference
 from anticollapse.measures.spectrum import Spectrum, effective_rank, first_component_share, isoscore, spectrum
 from anticollapse.measures.summary import Diagnosis, diagnose
 from anticollapse.measures.vectors import SentenceVectors, as_vectors, pair_cosines
+from anticollapse.measures.verdict import Verdict, verdict, verdicts
 
 __all__ = [
     "Definition",
@@ -32,11 +34,13 @@ __all__ = [
     "Measure",
     "SentenceVectors",
     "Spectrum",
+    "Verdict",
     "alignment",
     "as_vectors",
     "correlation",
     "correlation_difference",
     "diagnose",
+    "difference_over_seeds",
     "dimension_contributions",
     "effective_rank",
     "first_component_share",
@@ -54,4 +58,6 @@ __all__ = [
     "spread",
     "std_sqrt_d",
     "uniformity",
+    "verdict",
+    "verdicts",
 ]

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 from anticollapse.errors import OptionError
+from anticollapse.measures.ranks import Ranks, standardised, variance
 from anticollapse.measures.resampling import bootstrap_note, default_resamples, percentile_interval, resample_counts
 from anticollapse.measures.result import Definition, Measure
 
@@ -135,51 +136,12 @@ def bootstrap_correlations(
     return np.concatenate([statistic(counts[:, order]) for counts in blocks])
 
 
-class _Ranks:
-    """Average ranks of one array in any resample of it, from the resample's counts."""
-
-    def __init__(self, values: FloatArray) -> None:
-        self.order = np.argsort(values, kind="stable")
-        ordered = values[self.order]
-        new = np.concatenate([[True], ordered[1:] != ordered[:-1]])
-        self.starts = np.flatnonzero(new)
-        self.sorted = bool(np.all(self.order == np.arange(len(values))))
-
-    def sums(self, weights: FloatArray) -> FloatArray:
-        """Sums (b, G) of weights (b, n) over each of the G groups of equal values, ascending."""
-        ordered = weights if self.sorted else weights[:, self.order]
-        if len(self.starts) == ordered.shape[1]:
-            return ordered
-        return np.asarray(np.add.reduceat(ordered, self.starts, axis=1))
-
-    def centred(self, group_counts: FloatArray) -> FloatArray:
-        """Average rank (b, G) of each distinct value minus the mean rank, for counts (b, G) of each distinct value.
-
-        With C the counts up to and with a value and m its own, its m copies hold the ranks C − m + 1 ... C: on average
-        C − (m − 1) / 2. The mean rank is (n + 1) / 2 whatever the resample.
-        """
-        ranks = np.cumsum(group_counts, axis=1)
-        n = ranks[:, -1:].copy()
-        ranks -= 0.5 * group_counts
-        ranks -= 0.5 * n
-        return ranks
-
-    def spread(self, values: FloatArray, n: int) -> FloatArray:
-        """Values (b, G) of the groups as values (b, n) of the items."""
-        out = values if len(self.starts) == n else np.repeat(values, np.diff(np.append(self.starts, n)), axis=1)
-        if self.sorted:
-            return out
-        spread = np.empty_like(out)
-        spread[:, self.order] = out
-        return spread
-
-
 class _SpearmanOfCounts:
     """Spearman's correlations (b, k) for counts (b, n)."""
 
     def __init__(self, labels: FloatArray, cosines: FloatArray) -> None:
-        self.y = _Ranks(labels)
-        self.x = [_Ranks(row) for row in cosines]
+        self.y = Ranks(labels)
+        self.x = [Ranks(row) for row in cosines]
 
     def __call__(self, counts: FloatArray) -> FloatArray:
         label_counts = self.y.sums(counts)
@@ -199,30 +161,19 @@ class _PearsonOfCounts:
     """Pearson's correlations (b, k) for counts (b, n)."""
 
     def __init__(self, labels: FloatArray, cosines: FloatArray) -> None:
-        self.y = _standardised(labels)
-        self.x = [_standardised(row) for row in cosines]
+        self.y = standardised(labels)
+        self.x = [standardised(row) for row in cosines]
 
     def __call__(self, counts: FloatArray) -> FloatArray:
         n = counts.shape[1]
         label_mean = counts @ self.y / n
-        label_variance = _variance(counts @ self.y**2 / n, label_mean)
+        label_variance = variance(counts @ self.y**2 / n, label_mean)
         columns = []
         for x in self.x:
             mean = counts @ x / n
             covariance = counts @ (x * self.y) / n - mean * label_mean
-            columns.append(_ratio(covariance, label_variance * _variance(counts @ x**2 / n, mean)))
+            columns.append(_ratio(covariance, label_variance * variance(counts @ x**2 / n, mean)))
         return np.stack(columns, axis=1)
-
-
-def _standardised(values: FloatArray) -> FloatArray:
-    """Values with mean 0 and variance 1, so that one-pass sums of squares do not cancel."""
-    return np.asarray((values - values.mean()) / values.std())
-
-
-def _variance(squares: FloatArray, mean: FloatArray) -> FloatArray:
-    """Variance of standardised values; exactly 0 where only rounding error is left (a resample of one value)."""
-    variance = squares - mean**2
-    return np.where(variance > 1e-10 * np.maximum(squares, 1e-300), variance, 0.0)
 
 
 def _ratio(covariance: FloatArray, squared: FloatArray) -> FloatArray:

@@ -33,7 +33,7 @@ MIN_EFFECTIVE_GROUPS = 2.0
 _BLOCK_ELEMENTS = 1 << 18  # a block's temporaries stay within the processor's cache
 _MAX_WORK = 60_000_000  # resamples × pairs; 2,000 resamples up to 30,000 pairs
 _MIN_RESAMPLES = 500
-_MIN_VALID = 0.95  # below that share of usable resamples, their quantiles describe another population
+MIN_VALID = 0.95  # below that share of usable resamples, their quantiles describe another population
 
 
 def default_resamples(n: int) -> int:
@@ -87,7 +87,7 @@ def bootstrap_ratio(
 def percentile_interval(samples: FloatArray, confidence: float = CONFIDENCE) -> Interval | None:
     """Percentile interval of a bootstrap distribution, or None when too many resamples were degenerate."""
     valid = samples[np.isfinite(samples)]
-    if not len(valid) or len(valid) < _MIN_VALID * len(samples):
+    if not len(valid) or len(valid) < MIN_VALID * len(samples):
         return None
     tail = (1 - confidence) / 2
     low, high = np.quantile(valid, [tail, 1 - tail])

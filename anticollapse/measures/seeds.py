@@ -1,0 +1,120 @@
+"""Is one way of training better than another? Chance lies in the pairs *and* in the seeds of the training.
+
+Five runs that differ in nothing but their seed differ by a point or two, so an interval over pairs alone says only
+which *run* is better. Here pairs and seeds are resampled together: the pigeonhole bootstrap of A. Owen (2007, "The
+Pigeonhole Bootstrap", https://doi.org/10.1214/07-AOAS122), which is for data with two crossed sources of chance.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from anticollapse.errors import OptionError
+from anticollapse.measures.correlation import Kind, bootstrap_correlations, correlation_of, why_undefined
+from anticollapse.measures.resampling import bootstrap_note, default_resamples
+from anticollapse.measures.result import Interval, Measure
+from anticollapse.measures.significance import DIFFERENCES, standard_error, student
+
+FloatArray = NDArray[np.float64]
+
+_SEED_STREAM = 0x5EED
+
+
+def difference_over_seeds(
+    labels: ArrayLike | None,
+    cosines: ArrayLike,
+    reference: ArrayLike,
+    *,
+    kind: Kind = "spearman",
+    paired: bool = False,
+    seed: int = 0,
+    n_resamples: int | None = None,
+) -> Measure:
+    """Mean correlation over the seeds of one training minus that of another, ×100, on the same pairs.
+
+    Args:
+        labels: (n,) scores, or None.
+        cosines: (K, n) cosines of K encoders that were trained alike, with K seeds.
+        reference: (K', n) those of the other training; one row (or (n,)) for an encoder that was not trained.
+        kind: "spearman" or "pearson".
+        paired: Whether row k of both belongs together (the same seed gave both the same batches), so that seeds are
+            resampled together; needs K = K'.
+        seed: Seed of the resamples.
+        n_resamples: Number of resamples; by default 2,000, fewer above 30,000 pairs.
+
+    Returns:
+        The difference; its interval is Student's t with the standard error of the bootstrap over pairs and seeds, and
+        Satterthwaite's degrees of freedom. Seeds are few: K of them drawn with replacement spread too little by
+        (K − 1) / K, so deviations from their mean are widened by √(K / (K − 1)). ``details`` has "p_value",
+        "standard_error", "value", "reference" (means over seeds), "std_over_seeds", "reference_std_over_seeds",
+        "seeds" and "reference_seeds". With one seed its chance cannot be seen, which ``details["limited"]`` says.
+
+    Raises:
+        OptionError: If shapes do not fit.
+    """
+    y, a, r = _checked(labels, cosines, reference, paired=paired)
+    n, definition = a.shape[1], DIFFERENCES[kind]
+    reasons = [reason for row in (*a, *r) if (reason := why_undefined(y, row))]
+    if y is None or reasons:
+        return definition.undefined(reasons[0], n)
+    full = [np.array([100 * correlation_of(y, row, kind) for row in rows]) for rows in (a, r)]
+    value = float(full[0].mean() - full[1].mean())
+    resamples = n_resamples or default_resamples(n)
+    samples = 100 * bootstrap_correlations(y, np.concatenate([a, r]), kind=kind, seed=seed, n_resamples=resamples)
+    details: dict[str, object] = {"value": float(full[0].mean()), "reference": float(full[1].mean())}
+    details |= {"seeds": len(a), "reference_seeds": len(r), "seed": seed, "resamples": resamples}
+    details |= {"std_over_seeds": _std(full[0]), "reference_std_over_seeds": _std(full[1])}
+    if len(a) == 1:
+        details["limited"] = "one seed: what another seed would have given is not in the interval"
+    error, freedom = _error(samples, full, len(a), paired=paired, seed=seed, n=n)
+    interval: Interval | None = None
+    if error is not None:
+        p, interval = student(value, error, freedom)
+        details |= {"p_value": p, "standard_error": error, "degrees_of_freedom": freedom}
+    note = bootstrap_note(interval, f"pairs and seeds together, standard error of {resamples:,} resamples, Student's t")
+    return definition.measured(value, interval, n, details | note)
+
+
+def _error(
+    samples: FloatArray, full: list[FloatArray], k: int, *, paired: bool, seed: int, n: int
+) -> tuple[float | None, float]:
+    """Standard error over pairs and seeds, and its degrees of freedom."""
+    rng = np.random.default_rng([seed, _SEED_STREAM])
+    a, r = samples[:, :k], samples[:, k:]
+    alone = standard_error(a.mean(axis=1) - r.mean(axis=1), n)
+    both = standard_error(_drawn(a - r, rng) if paired else _drawn(a, rng) - _drawn(r, rng), n)
+    spread = [full[0] - full[1]] if paired else full
+    parts = [(float(np.var(one, ddof=1)) / len(one), len(one) - 1) for one in spread if len(one) > 1]
+    parts.append(((alone or 0.0) ** 2, n - 1))
+    below = sum(variance**2 / freedom for variance, freedom in parts)
+    total = sum(variance for variance, _ in parts)
+    return both, total**2 / below if below > 0 else float(n - 1)
+
+
+def _drawn(samples: FloatArray, rng: np.random.Generator) -> FloatArray:
+    """Mean (B,) over seeds that are drawn anew in each resample, from values (B, K)."""
+    k = samples.shape[1]
+    mean = samples.mean(axis=1)
+    if k == 1:
+        return np.asarray(mean)
+    drawn = np.take_along_axis(samples, rng.integers(0, k, size=samples.shape), axis=1).mean(axis=1)
+    return np.asarray(mean + np.sqrt(k / (k - 1)) * (drawn - mean))
+
+
+def _std(values: FloatArray) -> float | None:
+    return float(values.std(ddof=1)) if len(values) > 1 else None
+
+
+def _checked(
+    labels: ArrayLike | None, cosines: ArrayLike, reference: ArrayLike, *, paired: bool
+) -> tuple[FloatArray | None, FloatArray, FloatArray]:
+    a, r = (np.atleast_2d(np.asarray(rows, dtype=np.float64)) for rows in (cosines, reference))
+    y = None if labels is None else np.asarray(labels, dtype=np.float64)
+    if a.ndim != 2 or r.ndim != 2 or a.shape[1] != r.shape[1] or (y is not None and y.shape != a.shape[1:]):
+        raise OptionError("Cosines must be (seeds, pairs) for both, with as many labels as pairs")
+    if not (len(a) and len(r)):
+        raise OptionError("There must be at least one seed")
+    if paired and len(a) != len(r):
+        raise OptionError(f"{len(a)} and {len(r)} seeds cannot be paired")
+    return y, a, r
