@@ -19,8 +19,7 @@ from anticollapse.measures.result import format_number
 from pages.common import state, tables, work
 
 WORST = 10
-HALF = 528
-"""Pixels of a figure that stands beside another one."""
+HALF = 472  # pixels of a figure that stands beside another one
 Found = list[tuple[Series, Report]]
 
 

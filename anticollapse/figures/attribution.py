@@ -30,7 +30,9 @@ def attribution_figure(series: Sequence[Series], found: Sequence[Attribution]) -
         f"{title}<br><span style='font-size:13px'>{_sum(one)}</span>"
         for title, one in zip(panel_titles([one.name for one in series], len(series)), found, strict=True)
     ]
-    figure = panels(series, shared=False, titles=titles)
+    # Encoders with one tokenizer share the tokens' names, and zoom together.
+    same = len({(one.tokens1, one.tokens2) for one in found}) == 1
+    figure = panels(series, shared=same, titles=titles)
     sizes = np.abs(np.concatenate([a.matrix.ravel() for a in found])) if found else np.zeros(1)
     largest = float(np.quantile(sizes, 0.99)) or float(sizes.max()) or 1.0
     for column, (one, attribution) in enumerate(zip(series, found, strict=True), start=1):
@@ -71,7 +73,7 @@ def attribution_figure(series: Sequence[Series], found: Sequence[Attribution]) -
 
 def _sum(attribution: Attribution) -> str:
     cosine = attribution.cosine
-    return hover_text(attribution.undefined, width=30) if cosine is None else f"sum = cosine = {cosine:.4f}"
+    return hover_text(attribution.undefined, width=30) if cosine is None else f"sum = cosine<br>= {cosine:.4f}"
 
 
 def _attribution_hover(attribution: Attribution) -> list[list[str]]:

@@ -87,9 +87,12 @@ def label_figure(panels: Sequence[LabelPanel], scores: NDArray[np.float64], text
     Returns:
         One figure with a subplot for each encoder.
     """
-    columns = min(len(panels), COLUMNS)
+    columns = 2 if len(panels) == 4 else min(len(panels), COLUMNS)
     rows = -(-len(panels) // columns)
     titles = panel_titles([panel.series.name for panel in panels], columns)
+    room = title_room(titles)
+    between = 100 + room
+    inner = (376 if rows == 1 else 330) * rows + between * (rows - 1)
     figure = make_subplots(
         rows,
         columns,
@@ -97,7 +100,7 @@ def label_figure(panels: Sequence[LabelPanel], scores: NDArray[np.float64], text
         shared_yaxes="all",
         subplot_titles=titles,
         horizontal_spacing=0.03,
-        vertical_spacing=0.24 / rows,
+        vertical_spacing=between / inner,
     )
     dense = is_dense(len(scores), len(panels))
     x = scores if dense else scores + _jitter(scores, texts.rows)
@@ -123,8 +126,7 @@ def label_figure(panels: Sequence[LabelPanel], scores: NDArray[np.float64], text
         )
     figure.update_yaxes(range=[min(low - 0.04, -0.04), 1.04])
     figure.update_yaxes(title_text="cosine (−1 to 1)", col=1)
-    room = title_room(titles)
-    base_layout(figure, height=(480 if rows == 1 else 430 * rows) + room, revision="labels")
+    base_layout(figure, height=104 + room + inner, revision="labels")
     figure.update_layout(dragmode="lasso", showlegend=False, modebar={"orientation": "v"}, margin={"t": 48 + room})
     return figure
 

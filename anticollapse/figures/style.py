@@ -17,7 +17,7 @@ FURTHER = ("#E69F00", "#CC79A7", "#56B4E9", "#D55E00", "#8C6BB1", "#7F7F7F")
 HEIGHT = 480
 TITLE_LINES = 3
 PANEL_CHARACTERS = {1: 70, 2: 25}
-"""Characters that fit across a panel in a narrow window, by panels side by side; of three or more, 17."""
+"""Characters that fit across a panel in a narrow window, by panels side by side; of three or more, 14."""
 
 CONFIG = {"displaylogo": False, "showSendToCloud": False, "responsive": True}
 MUTED = "rgba(128, 128, 128, 0.55)"
@@ -75,7 +75,7 @@ def axis_title(text: str, columns: int) -> str:
         text: Our own words.
         columns: Panels side by side.
     """
-    return "<br>".join(textwrap.wrap(text, width=PANEL_CHARACTERS.get(columns, 17)))
+    return "<br>".join(textwrap.wrap(text, width=PANEL_CHARACTERS.get(columns, 14)))
 
 
 def panel_titles(names: Sequence[str], columns: int) -> list[str]:
@@ -85,12 +85,18 @@ def panel_titles(names: Sequence[str], columns: int) -> list[str]:
         names: The encoders.
         columns: Panels side by side.
     """
-    width = PANEL_CHARACTERS.get(columns, 17)
+    width = PANEL_CHARACTERS.get(columns, 14)
     size = 15 if columns == 1 else 13
     titles = []
     for name in names:
-        parts = textwrap.wrap(name.replace("+", " +"), width=width, break_on_hyphens=False)
-        lines = [line.replace(" +", "+") for line in parts]
+        lines = [""]
+        for i, part in enumerate(name.split("+")):
+            word = f"+{part}" if i else part
+            if lines[-1] and len(lines[-1]) + len(word) > width:
+                lines.append("")
+            lines[-1] += word
+        # A part that is too long by itself is a path: it may break anywhere.
+        lines = [piece for line in lines for piece in textwrap.wrap(line, width + 3, break_on_hyphens=False)]
         lines = lines if len(lines) <= TITLE_LINES else [*lines[: TITLE_LINES - 1], lines[TITLE_LINES - 1] + "…"]
         shown = "<br>".join(html.escape(line) for line in lines)
         titles.append(f"<span style='font-size:{size}px'>{shown}</span>")

@@ -118,8 +118,7 @@ def test_panel_titles_fit_and_keep_the_whole_name_where_there_is_room():
     assert plain(panel_titles([long], 1)[0]) == [long]
     lines = plain(panel_titles([long], 3)[0])
     assert "".join(lines) == long
-    assert max(map(len, lines)) <= 17
-    assert lines[1].startswith("+")
+    assert lines == ["raw-mini", "+first-last", "+whitening:k=224"]
     lines = plain(panel_titles(["x" * 100], 2)[0])
     assert (len(lines), lines[-1][-1]) == (3, "…")
     assert title_room(panel_titles([long, "raw"], 3)) == 17 * 2

@@ -128,7 +128,7 @@ def test_attribution_side_by_side_on_one_scale(encoders):
     assert raw.hovertext[1][1].startswith(f"the · two<br>adds {found[0].matrix[1, 1]:+.6f} to the cosine")
     titles = [annotation.text for annotation in figure.layout.annotations]
     assert "raw &amp; plain" in titles[0]
-    assert f"sum = cosine = {found[0].cosine:.4f}" in titles[0]
+    assert f"sum = cosine<br>= {found[0].cosine:.4f}" in titles[0]
     assert list(figure.layout.xaxis.ticktext) == list(found[0].tokens2)
 
 
