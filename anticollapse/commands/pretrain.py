@@ -1,0 +1,216 @@
+"""``anticollapse pretrain --text … --output …``: train a small BERT from text."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from anticollapse.commands.common import print_json, progress_bar, stop_signal, writable
+from anticollapse.commands.doctor import Subparsers
+from anticollapse.commands.train import INTERRUPTED, _add_option
+from anticollapse.data import PairSet, load_pairs
+from anticollapse.errors import DataError, OptionError
+
+if TYPE_CHECKING:
+    from anticollapse.pretraining import Corpus, PretrainingResult
+    from anticollapse.training import Event
+
+DEV_SETS = {"en": "stsb", "zh": "stsb-zh"}
+NONE = "none"
+PERMILLE = 1000
+
+
+def add_parser(subparsers: Subparsers) -> None:
+    """Add the command."""
+    from anticollapse.pretraining import PretrainingOptions
+    from anticollapse.training.parameters import parameters_of
+
+    parser = subparsers.add_parser(
+        "pretrain",
+        help="train a small BERT from text (masked-language model)",
+        description="Train a small BERT from text with the masked-language-model objective, and save it as a plain "
+        "sentence-transformers folder. With --prepare the text is only tokenised and compressed to one file, which "
+        "--text takes later on a machine without the text.",
+        epilog="example: anticollapse pretrain --text wiki.txt.xz --output run --minutes 60",
+        allow_abbrev=False,
+    )
+    needed = parser.add_argument_group("what and where")
+    needed.add_argument(
+        "--text",
+        nargs="+",
+        type=Path,
+        metavar="FILE",
+        help="text, one paragraph or sentence a line (.txt, also .xz, .gz, .bz2), or one file made by --prepare",
+    )
+    needed.add_argument("--output", type=Path, metavar="DIR", help="the run's folder; the encoder goes to DIR/model")
+    needed.add_argument("--prepare", type=Path, metavar="FILE", help="only tokenise and compress the text to FILE")
+    needed.add_argument("--share", type=float, default=1.0, help="part of the lines that is kept, 0 to 1 (default 1)")
+    needed.add_argument("--language", choices=tuple(DEV_SETS), default="en", help="language of the text (default en)")
+    needed.add_argument("--vocabulary", type=int, default=8192, metavar="N", help="entries (default 8192)")
+    needed.add_argument(
+        "--dev",
+        metavar="FILE_OR_NAME",
+        help="graded pairs to measure on, never to train on (default: the dev split of stsb or stsb-zh where it is at "
+        f"hand; {NONE} for none)",
+    )
+    needed.add_argument("--resume", action="store_true", help="go on from the last checkpoint in DIR")
+    needed.add_argument("--device", help="cpu, cuda, …; default: a GPU where there is one")
+    needed.add_argument("--json", action="store_true", help="print the result as one JSON document")
+    training = parser.add_argument_group("training")
+    # Nothing can be told of an instance without a length; the length itself has no default.
+    for _, described in parameters_of(PretrainingOptions(tokens=1)):
+        zero = dataclasses.replace(described, default=0) if described.name == "tokens" else described
+        _add_option(training, zero, default=None)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the command.
+
+    Raises:
+        AntiCollapseError: Whatever the user can mend.
+    """
+    if (args.prepare is None) == (args.output is None):
+        raise OptionError("the place for the result is missing or stated twice", remedy="Give --output or --prepare")
+    if args.prepare is not None:
+        return _prepare(args)
+    return _train(args)
+
+
+def _prepare(args: argparse.Namespace) -> int:
+    from anticollapse.pretraining import save_corpus
+
+    corpus = _corpus(args)
+    with writable(args.prepare):
+        args.prepare.parent.mkdir(parents=True, exist_ok=True)
+    save_corpus(corpus, args.prepare)
+    size = args.prepare.stat().st_size
+    facts = {**corpus.facts, "vocabulary": corpus.vocabulary_size, "bytes": size, "digest": corpus.digest}
+    if args.json:
+        print_json({"file": str(args.prepare), **facts})
+    else:
+        print(
+            f"{args.prepare}: {facts['tokens']:,} tokens of {facts['lines']:,} lines in {size / 2**20:.1f} MiB "
+            f"({size / facts['tokens']:.2f} bytes a token), {facts['held_out_tokens']:,} held out, "
+            f"{100 * facts['unknown_share']:.2f} % unknown"
+        )
+    return 0
+
+
+def _train(args: argparse.Namespace) -> int:
+    from anticollapse.pretraining import PretrainingOptions, pretrain
+
+    fields = {field.name for field in dataclasses.fields(PretrainingOptions)}
+    given = {k: v for k, v in vars(args).items() if k in fields and v is not None}
+    options = PretrainingOptions(**given)
+    resumed = args.resume and not args.text
+    with writable(args.output):
+        args.output.mkdir(parents=True, exist_ok=True)
+    dev = _dev_pairs(args)
+    corpus = None if resumed else _corpus(args)
+    with progress_bar("pre-training", unit="‰") as progress, stop_signal() as stopped:
+
+        def report(event: Event) -> None:
+            if event.kind == "progress":
+                progress(int(PERMILLE * event.values["share"]), PERMILLE)
+            elif event.kind == "evaluation" and not args.json:
+                print(_line(event), file=sys.stderr)
+
+        result = pretrain(
+            corpus,
+            output=args.output,
+            options=options,
+            dev=dev,
+            device=args.device,
+            resume=args.resume,
+            callback=report,
+            stop=lambda: bool(stopped),
+            command=shlex.join(["anticollapse", *_command_line()]),
+        )
+    if args.json:
+        print_json(result.to_json())
+    else:
+        print(describe(result))
+    return INTERRUPTED if stopped and result.status == "stopped" else 0
+
+
+def _corpus(args: argparse.Namespace) -> Corpus:
+    from anticollapse.pretraining import is_corpus, load_corpus, prepare_corpus
+
+    if not args.text:
+        raise OptionError("there is no text", remedy="Give --text FILE")
+    if any(is_corpus(file) for file in args.text):
+        if len(args.text) > 1 or args.prepare is not None:
+            raise OptionError("prepared tokens stand alone", remedy="Give one prepared file, or only texts")
+        return load_corpus(args.text[0])
+    with progress_bar("tokenising", unit="lines") as progress:
+        return prepare_corpus(
+            args.text,
+            language=args.language,
+            vocabulary=args.vocabulary,
+            share=args.share,
+            seed=args.seed or 0,
+            progress=progress,
+        )
+
+
+def _dev_pairs(args: argparse.Namespace) -> PairSet | None:
+    if args.dev == NONE:
+        return None
+    name = args.dev or DEV_SETS[args.language]
+    try:
+        pairs = load_pairs(name, split="dev") if name in DEV_SETS.values() else load_pairs(name)
+    except DataError as error:
+        if args.dev is not None:
+            raise
+        print(f"anticollapse: measured on held-out text only: {error}", file=sys.stderr)
+        return None
+    if not pairs.labelled:
+        raise OptionError(f"the pairs of {name} have no scores", remedy=f"Give graded pairs, or --dev {NONE}")
+    return pairs
+
+
+def describe(result: PretrainingResult) -> str:
+    """The result as text."""
+    record, measures = result.record, result.record["measures"]
+    ended = "done" if result.status == "done" else f"stopped at {100 * record['progress']:.0f} % (go on with --resume)"
+    speed = f", {record['tokens_per_second']:,.0f} tokens/s" if record["tokens_per_second"] else ""
+    if record["mfu"] is not None:
+        speed += f", {100 * record['mfu']:.1f} % of the device's peak"
+    lines = [
+        f"{ended}: {record['steps']:,} steps, {record['tokens']:,} tokens in {record['seconds'] / 60:.1f} minutes on "
+        f"{record['device']}{speed}.",
+        f"  held-out masked tokens: loss {measures['held_out_loss']:.3f}, {100 * measures['held_out_accuracy']:.1f} % "
+        "right",
+    ]
+    if measures["dev_spearman"] is not None:
+        lines.append(
+            f"  {record['dev']['name']}: Spearman × 100 {measures['dev_spearman']:.1f} raw, mean cosine of unrelated "
+            f"sentences {measures['mean_unrelated_cosine']:.2f}"
+        )
+    lines.append(f"The encoder is in {result.model}.")
+    return "\n".join(lines)
+
+
+def _line(event: Event) -> str:
+    values: Any = event.values
+    parts = [
+        f"{100 * values['share']:.0f} %",
+        f"{values['tokens']:,} tokens",
+        f"loss {values['loss']:.3f}",
+        f"held out {values['held_out_loss']:.3f} ({100 * values['held_out_accuracy']:.1f} % right)",
+    ]
+    if values["dev_spearman"] is not None:
+        parts.append(f"dev Spearman {values['dev_spearman']:.1f}")
+    if values["tokens_per_second"]:
+        parts.append(f"{values['tokens_per_second']:,.0f} tokens/s")
+    return "  ".join(parts)
+
+
+def _command_line() -> list[str]:
+    """What was asked for, with files by name: a card is read elsewhere."""
+    return [Path(part).name if "/" in part else part for part in sys.argv[1:]]

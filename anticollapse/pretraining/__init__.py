@@ -1,0 +1,21 @@
+"""Masked-language-model pre-training of small encoders from text."""
+
+from __future__ import annotations
+
+from anticollapse.pretraining.corpus import Corpus, is_corpus, load_corpus, prepare_corpus, save_corpus
+from anticollapse.pretraining.evaluation import Evaluation
+from anticollapse.pretraining.options import SIZES, PretrainingOptions
+from anticollapse.pretraining.run import PretrainingResult, pretrain
+
+__all__ = [
+    "SIZES",
+    "Corpus",
+    "Evaluation",
+    "PretrainingOptions",
+    "PretrainingResult",
+    "is_corpus",
+    "load_corpus",
+    "prepare_corpus",
+    "pretrain",
+    "save_corpus",
+]

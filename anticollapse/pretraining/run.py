@@ -1,0 +1,418 @@
+"""The pre-training loop."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from anticollapse.data import PairSet
+from anticollapse.encoding import bfloat16_supported
+from anticollapse.errors import OptionError, TrainingError
+from anticollapse.pretraining.corpus import Corpus, load_corpus, save_corpus
+from anticollapse.pretraining.engine import Stepper, make_optimizer, peak_flops
+from anticollapse.pretraining.evaluation import Evaluation, held_out, with_pairs
+from anticollapse.pretraining.export import MODEL, export
+from anticollapse.pretraining.loading import Item, Loader, Place
+from anticollapse.pretraining.model import SAVED_DROPOUT, MaskedLanguageModel, build_model, flops_per_token
+from anticollapse.pretraining.options import (
+    BATCH_TOKENS_CPU,
+    BATCH_TOKENS_GPU,
+    FREE_TO_CHANGE,
+    PretrainingOptions,
+    parse_size,
+    rate_at,
+)
+from anticollapse.pretraining.packing import LONG_ROW, SHORT_ROW
+from anticollapse.training import checkpoint
+from anticollapse.training.checkpoint import Checkpoint
+from anticollapse.training.export import versions
+from anticollapse.training.setup import make_accelerator
+from anticollapse.training.telemetry import Callback, Journal
+
+logger = logging.getLogger(__name__)
+
+Status = Literal["done", "stopped"]
+Stop = Callable[[], bool]
+
+METRICS = "metrics.jsonl"
+LAST = Path("checkpoint") / "last.safetensors"
+TOKENS = "text.tokens"
+MODEL_PART, OPTIMIZER_PART = "model.", "optimizer."
+LOOK_EVERY_GPU = 50
+"""Steps between two looks at loss and clock on a GPU: a look makes the host wait."""
+PROGRESS_SECONDS = 0.5
+
+
+@dataclass
+class Position:
+    """How far a run is; all of it is in the checkpoint.
+
+    Attributes:
+        step: Optimizer steps done.
+        tokens: Tokens seen, padding not counted.
+        places: Places computed, padding counted.
+        seconds: Time of the steps, over all parts; evaluations, checkpoints and compilation are not counted.
+        evaluations: Done so far.
+        loss: Mean loss of the steps since the last look, or of the look before.
+        place: Of the next batch.
+    """
+
+    step: int = 0
+    tokens: int = 0
+    places: int = 0
+    seconds: float = 0.0
+    evaluations: int = 0
+    loss: float = 0.0
+    place: Place = dataclasses.field(default_factory=Place)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON types."""
+        return dataclasses.asdict(self)
+
+    @staticmethod
+    def from_json(value: Mapping[str, Any]) -> Position:
+        """What :meth:`to_json` gave."""
+        return Position(**{**value, "place": Place(**value["place"])})
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainingResult:
+    """How a pre-training ended.
+
+    Attributes:
+        output: The run's folder.
+        model: The encoder's folder.
+        status: ``done``, or ``stopped`` when there is more to do.
+        record: What the encoder's ``pretraining.json`` says.
+    """
+
+    output: Path
+    model: Path
+    status: Status
+    record: Mapping[str, Any]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON types."""
+        return {"output": str(self.output), "model": str(self.model), **self.record}
+
+
+def pretrain(
+    corpus: Corpus | None,
+    *,
+    output: Path,
+    options: PretrainingOptions,
+    dev: PairSet | None = None,
+    device: str | None = None,
+    resume: bool = False,
+    callback: Callback | None = None,
+    stop: Stop = lambda: False,
+    command: str = "",
+) -> PretrainingResult:
+    """Pre-train a BERT on text with the masked-language-model objective.
+
+    Args:
+        corpus: The text; None takes that of the run that is resumed.
+        output: The run's folder: the encoder goes to ``model``, the checkpoint to ``checkpoint``, measures to
+            ``metrics.jsonl``, the tokens to ``text.tokens``.
+        options: What and how long.
+        dev: Graded pairs to measure on, never trained on.
+        device: ``cpu``, ``cuda``, …; None takes a GPU where there is one.
+        resume: Go on from the checkpoint in ``output``.
+        callback: Told of events.
+        stop: Asked before each step; True ends this part with a checkpoint.
+        command: For the card.
+
+    Raises:
+        AntiCollapseError: Whatever the user can mend.
+    """
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    saved: Checkpoint | None = None
+    if resume and (output / LAST).exists():
+        saved = checkpoint.load(output / LAST)
+        corpus = corpus or load_corpus(output / TOKENS)
+    if corpus is None:
+        raise OptionError("there is no checkpoint to resume from", where=str(output), remedy="Give --text")
+    if saved is None and (output / LAST).exists():
+        raise OptionError("there is a run already", where=str(output), remedy="Give --resume, or another --output")
+    accelerator = make_accelerator(device)
+    if accelerator.num_processes > 1:
+        # A network of this size is trained in minutes by one GPU, whose captured steps leave no room for hooks.
+        raise OptionError("pre-training runs in one process", remedy="Start it without a launcher")
+    run = Run(corpus, output, options, dev, accelerator.device, saved, callback, command)
+    return run.go(stop)
+
+
+class Run:
+    """One pre-training; see :func:`pretrain`."""
+
+    def __init__(
+        self,
+        corpus: Corpus,
+        output: Path,
+        options: PretrainingOptions,
+        dev: PairSet | None,
+        device: torch.device,
+        saved: Checkpoint | None,
+        callback: Callback | None,
+        command: str,
+    ) -> None:
+        self.corpus, self.output, self.options, self.dev = corpus, output, options, dev
+        self.device, self.command = device, command
+        on_gpu = device.type == "cuda"
+        self.batch_tokens = options.batch_tokens or (BATCH_TOKENS_GPU if on_gpu else BATCH_TOKENS_CPU)
+        if self.batch_tokens < LONG_ROW:
+            raise OptionError(f"--batch-tokens {self.batch_tokens} is less than a sequence may have ({LONG_ROW})")
+        self.bfloat16 = options.precision == "bfloat16" or (options.precision == "auto" and bfloat16_supported(device))
+        self.look_every = LOOK_EVERY_GPU if on_gpu else 1
+        self.digest = corpus.digest
+        self.model = MaskedLanguageModel(build_model(options, corpus.vocabulary_size)).to(device)
+        self.model.train()
+        self.optimizer = make_optimizer(self.model, weight_decay=options.weight_decay, device=device)
+        self.at = Position()
+        self.record: dict[str, Any] = {}
+        self.started = self.checkpointed = time.perf_counter()
+        self.loss_sum = torch.zeros((), device=device)
+        self.loss_steps = 0
+        output.mkdir(parents=True, exist_ok=True)
+        self.journal = Journal(output / METRICS, callback, 0)
+        if saved is None:
+            (output / METRICS).unlink(missing_ok=True)
+            torch.manual_seed(options.seed)  # dropout
+            save_corpus(corpus, output / TOKENS, compress=False)
+            self._say("start", **self._facts())
+        else:
+            self._restore(saved)
+        self.stepper = Stepper(
+            self.model,
+            self.optimizer,
+            device,
+            bfloat16=self.bfloat16,
+            max_grad_norm=options.max_grad_norm,
+            engine=options.engine,
+        )
+
+    def _restore(self, saved: Checkpoint) -> None:
+        for name, now in self._identity().items():
+            before = saved.state["identity"].get(name)
+            if before != now:
+                raise OptionError(
+                    f"the run in this folder was started with another {name} ({before}, now {now})",
+                    where=str(self.output),
+                    remedy="Resume with what it was started with, or choose another folder",
+                )
+        self.model.load_state_dict(saved.part(MODEL_PART), strict=False)  # tied weights are there once
+        checkpoint.restore_optimizer(self.optimizer, self.model, saved.part(OPTIMIZER_PART))
+        checkpoint.restore_random_state(saved.tensors["random"], self.device)
+        self.at = Position.from_json(saved.state["position"])
+        self.bfloat16 = bool(saved.state["bfloat16"])
+        self.journal.rewind(self.at.step)
+        self._say("notice", text=f"Resumed after step {self.at.step:,}.")
+
+    def _identity(self) -> dict[str, Any]:
+        """What must be the same for a run to go on."""
+        options = {k: v for k, v in dataclasses.asdict(self.options).items() if k not in FREE_TO_CHANGE}
+        options["batch_tokens"] = self.batch_tokens
+        return {**{f"value of {k}": v for k, v in options.items()}, "text or vocabulary": self.digest}
+
+    @property
+    def progress(self) -> float:
+        """Share of the run that is done, 0 to 1."""
+        done = self.at.tokens / self.options.tokens if self.options.tokens else 0.0
+        return min(1.0, done if self.options.tokens else self.at.seconds / (60 * self.options.minutes))
+
+    def go(self, stop: Stop) -> PretrainingResult:
+        """Train until the end, or until asked to stop.
+
+        Raises:
+            TrainingError: If the loss is no longer a number; the last encoder and checkpoint stay.
+        """
+        status = self._steps(stop)
+        if status == "done" and self.at.evaluations >= self.options.evaluations and self.record:
+            pass  # the evaluation of the last step has written it
+        else:
+            self._evaluate(status)
+        if status == "stopped":
+            self._save()
+        self._say("end", status=status, measures=self.record["measures"], seconds=self.at.seconds)
+        return PretrainingResult(output=self.output, model=self.output / MODEL, status=status, record=self.record)
+
+    def _steps(self, stop: Stop) -> Status:
+        if self.progress >= 1:
+            return "done"
+        items = Loader(self.corpus, self.options, self.batch_tokens, self.device).items(self.at.place)
+        shapes: set[torch.Size] = set()
+        last_progress = since = time.perf_counter()
+        while True:
+            if stop() or self._part_is_over():
+                self._look(since)
+                return "stopped"
+            item = next(items)
+            shape = item.batch[0].shape
+            self._one(item)
+            new_shape = shape not in shapes
+            shapes.add(shape)
+            if new_shape and self.device.type == "cuda":
+                # What a first step takes to compile is no training time.
+                torch.cuda.synchronize(self.device)
+                since = time.perf_counter()
+            if self.at.step % self.look_every == 0 or self._nearly_done(since):
+                since = self._look(since)
+            if time.perf_counter() - last_progress > PROGRESS_SECONDS:
+                last_progress = time.perf_counter()
+                self._say("progress", share=self.progress, tokens=self.at.tokens, loss=self.at.loss)
+            if self.progress >= 1:
+                self._look(since)
+                self._evaluate("done")
+                self._save()
+                return "done"
+            if self.progress >= (self.at.evaluations + 1) / self.options.evaluations:
+                self._look(since)
+                self._evaluate("running")
+                self._save()
+                since = time.perf_counter()
+            elif time.perf_counter() - self.checkpointed > 60 * max(self.options.checkpoint_minutes, 1e-3):
+                self._look(since)
+                self._save()
+                since = time.perf_counter()
+
+    def _one(self, item: Item) -> None:
+        rate = rate_at(self.progress, self.options.learning_rate, self.options.warmup)
+        self.loss_sum += self.stepper(item.batch, rate)
+        self.loss_steps += 1
+        at = self.at
+        at.step += 1
+        at.tokens += item.tokens
+        at.places += item.places
+        at.place = item.after
+
+    def _nearly_done(self, since: float) -> bool:
+        """Whether the clock may have run out since the last look."""
+        if not self.options.minutes:
+            return False
+        return self.at.seconds + time.perf_counter() - since >= 60 * self.options.minutes
+
+    def _part_is_over(self) -> bool:
+        limit = self.options.stop_after
+        return bool(limit) and time.perf_counter() - self.started >= 60 * limit
+
+    def _look(self, since: float) -> float:
+        """Read loss and clock; the present moment."""
+        if self.loss_steps:
+            loss = float(self.loss_sum) / self.loss_steps  # waits for the device
+            if loss != loss or loss in {float("inf"), float("-inf")}:
+                raise TrainingError(
+                    f"the loss is no longer a number at step {self.at.step:,}",
+                    remedy="Lower the learning rate, lengthen the warm-up, or compute in float32; the last checkpoint "
+                    "is intact",
+                )
+            # The loss of one small batch says little: a running mean over about 100 looks on a CPU, 2 on a GPU.
+            keep = 0.99 if self.look_every == 1 else 0.5
+            self.at.loss = loss if not self.at.loss else keep * self.at.loss + (1 - keep) * loss
+            self.loss_sum.zero_()
+            self.loss_steps = 0
+        now = time.perf_counter()
+        self.at.seconds += now - since
+        return now
+
+    def _evaluate(self, status: str) -> None:
+        """Measure, and write the encoder with its card."""
+        at = self.at
+        measured = held_out(self.model, self.corpus, self.options, self.device, bfloat16=self.bfloat16)
+        at.evaluations = min(self.options.evaluations, int(self.progress * self.options.evaluations + 1e-9))
+
+        def record(folder: Path) -> Mapping[str, Any]:
+            self.record = self._record(with_pairs(measured, folder, self.dev, self.device), status)
+            return self.record
+
+        export(self.output, self.model.bert, self.corpus.tokenizer, SAVED_DROPOUT, record)
+        self._say(
+            "evaluation",
+            share=self.progress,
+            tokens=at.tokens,
+            seconds=at.seconds,
+            loss=at.loss,
+            learning_rate=rate_at(self.progress, self.options.learning_rate, self.options.warmup),
+            tokens_per_second=self.record["tokens_per_second"],
+            mfu=self.record["mfu"],
+            **self.record["measures"],
+        )
+
+    def _save(self) -> None:
+        """Write the checkpoint to resume from, as a whole."""
+        tensors: dict[str, Tensor] = {MODEL_PART + name: value for name, value in self.model.named_parameters()}
+        moments = checkpoint.optimizer_tensors(self.optimizer, self.model)
+        tensors |= {OPTIMIZER_PART + name: value for name, value in moments.items()}
+        tensors["random"] = checkpoint.random_state(self.device)
+        state = {"identity": self._identity(), "bfloat16": self.bfloat16, "position": self.at.to_json()}
+        checkpoint.save(self.output / LAST, tensors, state)
+        self.checkpointed = time.perf_counter()
+
+    def _say(self, kind: Any, **values: object) -> None:  # noqa: ANN401  an EventKind
+        self.journal.say(kind, self.at.step, **values)
+
+    def _facts(self) -> dict[str, Any]:
+        """What a run is, for the journal and for the record."""
+        size = parse_size(self.options.size)
+        device = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else processor_name()
+        return {
+            "objective": "masked-language model",
+            "shape": {
+                "layers": size.layers,
+                "width": size.width,
+                "heads": size.heads,
+                "vocabulary": self.corpus.vocabulary_size,
+                "parameters": sum(p.numel() for p in self.model.parameters()),
+            },
+            "options": {k: v for k, v in dataclasses.asdict(self.options).items() if k != "stop_after"},
+            "batch_tokens": self.batch_tokens,
+            "data": {**self.corpus.facts, "digest": self.digest},
+            "dev": {"name": self.dev.name, "n": self.dev.n} if self.dev is not None else {"name": "", "n": 0},
+            "device": device,
+            "bfloat16": self.bfloat16,
+            "command": self.command,
+            "versions": versions(),
+        }
+
+    def _record(self, measured: Evaluation, status: str) -> dict[str, Any]:
+        at = self.at
+        peak = peak_flops(self.device)
+        share = mfu = None
+        if at.seconds:
+            row = round((1 - self.options.long_share) * SHORT_ROW + self.options.long_share * LONG_ROW)
+            flops = flops_per_token(self.model.bert.config, row, self.options.mask_rate) * at.places / at.seconds
+            share = at.tokens / at.seconds
+            mfu = flops / peak if peak else None
+        return {
+            **self._facts(),
+            "status": status,
+            "progress": self.progress,
+            "steps": at.step,
+            "tokens": at.tokens,
+            "seconds": at.seconds,
+            "tokens_per_second": share,
+            "mfu": mfu,
+            "engine": self.stepper.engine,
+            "loss": at.loss,
+            "measures": measured.to_json(),
+            "notes": [],
+        }
+
+
+def processor_name() -> str:
+    """The processor, and how many threads compute."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+        name = next(line.partition(":")[2].strip() for line in text.splitlines() if line.startswith("model name"))
+    except (OSError, StopIteration):
+        name = "CPU"
+    threads = torch.get_num_threads()
+    return f"{name}, {threads} thread{'s' if threads > 1 else ''}"
