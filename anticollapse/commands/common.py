@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import signal
 import sys
 import unicodedata
 from collections.abc import Iterator, Sequence
@@ -169,6 +170,24 @@ def progress_bar(label: str, *, unit: str = "sentences") -> Iterator[Progress]:
     finally:
         if bar is not None:
             bar.close()
+
+
+@contextmanager
+def stop_signal() -> Iterator[list[int]]:
+    """A list that is no longer empty once Ctrl-C or SIGTERM came; a second Ctrl-C ends at once."""
+    seen: list[int] = []
+
+    def stop(number: int, _frame: object) -> None:
+        if seen and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        seen.append(number)
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield seen
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def print_json(value: object) -> None:

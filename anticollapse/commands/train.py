@@ -5,15 +5,13 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import os
-import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from anticollapse.commands.common import print_json, progress_bar
+from anticollapse.commands.common import print_json, progress_bar, stop_signal
 from anticollapse.commands.doctor import Subparsers
+from anticollapse.commands.parser import Parser
 from anticollapse.data import PairSet, load_pairs
 from anticollapse.data.sources import SOURCES
 
@@ -64,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
     options = TrainingOptions(**{k: v for k, v in chosen.items() if k in fields})
     pairs, dev = load_training_pairs(given.pairs, given.dev)
     main = os.environ.get("RANK", "0") == "0"
-    with progress_bar(variant.id, unit="steps") as progress, _stop_signal() as stopped:
+    with progress_bar(variant.id, unit="steps") as progress, stop_signal() as stopped:
 
         def report(event: Event) -> None:
             if event.kind == "progress":
@@ -101,7 +99,7 @@ def option_parser(variant: Variant) -> argparse.ArgumentParser:
     from anticollapse.training import TrainingOptions
     from anticollapse.training.parameters import parameters_of
 
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog=f"anticollapse train {variant.id}",
         description=variant.summary,
         parents=[_file_parser()],
@@ -191,21 +189,3 @@ def _line(event: Event) -> str:
     if values["items_per_second"]:
         parts.append(f"{values['items_per_second']:,.0f} items/s")
     return "  ".join(parts + (["best so far"] if values["best"] else []))
-
-
-@contextmanager
-def _stop_signal() -> Iterator[list[int]]:
-    """A list that is no longer empty once Ctrl-C or SIGTERM came; a second Ctrl-C ends at once."""
-    seen: list[int] = []
-
-    def stop(number: int, _frame: object) -> None:
-        if seen and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        seen.append(number)
-
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield seen
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from anticollapse.training.negatives import Clusterer, KeyQueue, known_positives, same_cluster
@@ -10,7 +11,10 @@ from anticollapse.training.terms import Views, cosine_matrix
 from anticollapse.training.variant import Variant
 
 HARD_NEGATIVE = 0.5
-"""A negative with this cosine to its anchor or more counts as hard in the telemetry."""
+"""A negative with this cosine to its anchor or more counts in ``hard_negative_share`` of the telemetry."""
+
+COUNT = "count/"
+"""Prefix of numbers a step, which can be added up over a run; see :meth:`Contrast.counts`."""
 
 
 class Contrast(nn.Module):
@@ -58,7 +62,7 @@ class Contrast(nn.Module):
         exclude, exclude_queue = None, None
         stats: dict[str, Tensor] = {}
         if self.term.uses_negatives:
-            exclude, exclude_queue, stats = self._exclusions(first, ids, towers)
+            exclude, exclude_queue, stats = self._exclusions(first, second, ids, towers)
         loss = self._loss(first, second, targets, exclude, exclude_queue)
         terms = {"contrast": self.term.weight * loss}
         if self.clusterer is not None:
@@ -99,37 +103,84 @@ class Contrast(nn.Module):
         return exclude, (ids[:, None] == self.queue.ids[None, :]) | ~self.queue.filled[None, :]
 
     @torch.no_grad()
-    def _exclusions(self, first: Tensor, ids: Tensor, towers: int) -> tuple[Tensor, Tensor | None, dict[str, Tensor]]:
+    def _exclusions(
+        self, first: Tensor, second: Tensor, ids: Tensor, towers: int
+    ) -> tuple[Tensor, Tensor | None, dict[str, Tensor]]:
         exclude, exclude_queue = self._certain(ids, towers)
         stats: dict[str, Tensor] = {}
         if self.queue is not None:
             stats["queue_fill"] = self.queue.fill
         before = _joined(exclude, exclude_queue)
+        clusters = None
         if self.clusterer is not None:
             queue = (None, None) if self.queue is None else (self.queue.keys, self.queue.filled)
             clusters, queue_clusters = self.clusterer.clusters(first, *queue)
             exclude = exclude | same_cluster(clusters, clusters)
             if exclude_queue is not None and queue_clusters is not None:
                 exclude_queue = exclude_queue | same_cluster(clusters, queue_clusters)
-        stats |= self._rates(first, ids, before, _joined(exclude, exclude_queue))
-        return exclude, exclude_queue, stats
+        after = _joined(exclude, exclude_queue)
+        others, vectors = ids, first
+        if self.queue is not None:
+            others, vectors = torch.cat([ids, self.queue.ids]), torch.cat([first, self.queue.keys])
+        cosines = cosine_matrix(first, vectors)
+        known = known_positives(ids, others, self.positives, self.n_sentences) if len(self.positives) else None
+        stats |= self._rates(cosines, known, before, after)
+        harder = cosines >= F.cosine_similarity(first.float(), second.float())[:, None]
+        counts = self.counts(harder, known, before, after, clusters if towers == 2 else None)
+        return exclude, exclude_queue, stats | {COUNT + name: value for name, value in counts.items()}
 
-    def _rates(self, first: Tensor, ids: Tensor, before: Tensor, after: Tensor) -> dict[str, Tensor]:
+    def counts(
+        self, harder: Tensor, known: Tensor | None, before: Tensor, after: Tensor, clusters: Tensor | None
+    ) -> dict[str, Tensor]:
+        """Numbers of (anchor, negative) pairs in this step; sums over a run give its rates.
+
+        ``candidates`` are all that could be negatives, ``negatives`` those that the filter leaves, ``filtered`` those
+        that it takes out. A negative is *hard* when its cosine with the anchor is at least that of the positive
+        (Schroff et al. 2015, section 3.2, https://arxiv.org/abs/1503.03832) and *false* when the two sentences are
+        graded as paraphrases. The two sentences of a graded pair of the batch are never each other's negatives, so
+        they are what the filter can be judged on: ``same_cluster`` of the ``pairs`` of a step would be taken out, of
+        which ``same_cluster_paraphrases`` rightly.
+
+        Args:
+            harder: Shape (N, N + Q), whether the cosine is at least the positive's.
+            known: Shape (N, N + Q), pairs graded as paraphrases, or None without grades.
+            before: What was no negative before the filter.
+            after: What is no negative after it.
+            clusters: Shape (N,), cluster of each anchor where rows i and i + N/2 are a pair; else None.
+        """
+        left, filtered = ~after, after & ~before
+        counts = {
+            "candidates": (~before).sum(),
+            "negatives": left.sum(),
+            "hard_negatives": (harder & left).sum(),
+            "filtered": filtered.sum(),
+        }
+        if known is None:
+            return counts
+        counts |= {"false_negatives": (known & left).sum(), "filtered_false_negatives": (known & filtered).sum()}
+        if clusters is not None:
+            row = torch.arange(len(clusters) // 2, device=clusters.device)
+            first, second = clusters.chunk(2)
+            together, paraphrase = first == second, known[row, row + len(row)]
+            counts |= {
+                "pairs": together.new_ones(len(row)).sum(),
+                "paraphrases": paraphrase.sum(),
+                "same_cluster": together.sum(),
+                "same_cluster_paraphrases": (together & paraphrase).sum(),
+            }
+        return counts
+
+    def _rates(self, cosines: Tensor, known: Tensor | None, before: Tensor, after: Tensor) -> dict[str, Tensor]:
         """Shares of filtered, false and hard negatives.
 
         Args:
-            first: Anchors, shape (N, d).
-            ids: Their sentences.
+            cosines: Of anchors and candidates, shape (N, N + Q).
+            known: Pairs graded as paraphrases, shape (N, N + Q), or None without grades.
             before: What was no negative before the filter, shape (N, N + Q).
             after: What is no negative after it.
         """
         candidates, left = (~before).sum().clamp_min(1), (~after).sum().clamp_min(1)
-        others, vectors = ids, first
-        if self.queue is not None:
-            others, vectors = torch.cat([ids, self.queue.ids]), torch.cat([first, self.queue.keys])
-        hard = cosine_matrix(first, vectors) >= HARD_NEGATIVE
-        stats = {"hard_negative_share": (hard & ~after).sum() / left}
-        known = known_positives(ids, others, self.positives, self.n_sentences) if len(self.positives) else None
+        stats = {"hard_negative_share": ((cosines >= HARD_NEGATIVE) & ~after).sum() / left}
         if known is not None:
             stats["false_negative_share"] = (known & ~after).sum() / left
         if self.clusterer is not None:

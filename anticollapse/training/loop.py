@@ -18,6 +18,7 @@ from anticollapse.errors import AntiCollapseError, OptionError, TrainingError
 from anticollapse.training import checkpoint, export
 from anticollapse.training.batch import Batch
 from anticollapse.training.checkpoint import MEANS, OPTIMIZER, RANDOM, SYSTEM, Checkpoint
+from anticollapse.training.contrast import COUNT
 from anticollapse.training.data import epoch_batches
 from anticollapse.training.evaluation import Evaluation
 from anticollapse.training.fast import release_memory
@@ -37,6 +38,7 @@ CHECK_EVERY = 10
 """Steps between two looks at the loss on a GPU, and at the stop signal with several processes: a look makes the host
 wait."""
 PROGRESS_SECONDS = 0.5
+COUNTS = f"stat/{COUNT}"
 FREE_TO_CHANGE = ("threads", "patience", "checkpoint_every")
 """Options that may differ when a run is resumed: they change no weight."""
 
@@ -263,7 +265,8 @@ class Run:
             **now.to_json(),
             loss=means.pop("loss", None),
             terms={k.removeprefix("term/"): v for k, v in means.items() if k.startswith("term/")},
-            **{k.removeprefix("stat/"): v for k, v in means.items() if k.startswith("stat/")},
+            **{k.removeprefix("stat/"): v for k, v in means.items() if k.startswith("stat/") and COUNTS not in k},
+            counts={k.removeprefix(COUNTS): v for k, v in means.items() if k.startswith(COUNTS)},
             items_per_second=rate,
             learning_rate=rate_at(at.step - 1, self.plan.steps, self.plan.learning_rate, options.warmup),
             seconds=self.watch.seconds,

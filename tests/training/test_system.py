@@ -165,7 +165,7 @@ def test_partner_and_same_sentence_are_no_negatives():
     vectors = torch.randn(6, 6)
     ids = torch.tensor([10, 11, 12, 20, 11, 22])  # pairs (10, 20), (11, 11), (12, 22)
     contrast.queue.enqueue(torch.randn(3, 6), torch.tensor([10, 50, 51]))
-    exclude, exclude_queue, _ = contrast._exclusions(vectors, ids, 2)
+    exclude, exclude_queue, _ = contrast._exclusions(vectors, vectors, ids, 2)
     for i in range(6):
         for j in range(6):
             assert exclude[i, j].item() == (ids[i] == ids[j] or j == (i + 3) % 6)
@@ -181,7 +181,7 @@ def test_filter_takes_out_exactly_the_same_cluster_and_says_how_much():
     ids, key_ids = torch.arange(6), torch.arange(20, 29)
     contrast.queue.enqueue(keys, key_ids)
     before = torch.cat(contrast._certain(ids, 1), dim=1)
-    exclude, exclude_queue, stats = contrast._exclusions(vectors, ids, 1)
+    exclude, exclude_queue, stats = contrast._exclusions(vectors, vectors, ids, 1)
     after = torch.cat([exclude, exclude_queue], dim=1)
     clusters, queue_clusters = contrast.clusterer.clusters(vectors, contrast.queue.keys, contrast.queue.filled)
     everyone = torch.cat([clusters, queue_clusters])
@@ -201,6 +201,45 @@ def test_filter_takes_out_exactly_the_same_cluster_and_says_how_much():
     assert stats["false_negative_share"].item() == pytest.approx(known / left)
     assert stats["hard_negative_share"].item() == pytest.approx(hard / left)
     assert stats["queue_fill"].item() == pytest.approx(9 / 15)
+
+
+def test_numbers_of_negatives_against_a_loop():
+    paraphrases = {(0, 4), (2, 6), (1, 25), (3, 26)}
+    codes = sorted(code for a, b in paraphrases for code in (a * 100 + b, b * 100 + a))
+    contrast = contrast_of(get_variant("sbert-swav").with_parameters({"swav_prototypes": 3}), positives=codes)
+    torch.manual_seed(3)
+    first, second, keys = torch.randn(8, 6), torch.randn(8, 6), torch.randn(9, 6)  # rows i and i + 4 are a pair
+    ids = torch.arange(8)
+    contrast.queue.enqueue(keys, torch.arange(20, 29))
+    stats = contrast._exclusions(first, second, ids, 2)[2]
+    clusters, queue_clusters = contrast.clusterer.clusters(first, contrast.queue.keys, contrast.queue.filled)
+    clusters, everyone = clusters.tolist(), torch.cat([clusters, queue_clusters]).tolist()
+    names = [*range(8), *range(20, 29)]
+    others = torch.cat([first, keys])
+    expected = dict.fromkeys((k.removeprefix("count/") for k in stats if k.startswith("count/")), 0)
+    for i in range(8):
+        positive = F.cosine_similarity(first[i], second[i], dim=0)
+        for j, name in enumerate(names):
+            if name in {i, (i + 4) % 8}:
+                continue
+            known = (i, name) in paraphrases or (name, i) in paraphrases
+            expected["candidates"] += 1
+            if clusters[i] == everyone[j]:
+                expected["filtered"] += 1
+                expected["filtered_false_negatives"] += known
+            else:
+                expected["negatives"] += 1
+                expected["false_negatives"] += known
+                expected["hard_negatives"] += bool(F.cosine_similarity(first[i], others[j], dim=0) >= positive)
+    for i in range(4):
+        same, paraphrase = clusters[i] == clusters[i + 4], (i, i + 4) in paraphrases
+        expected["pairs"] += 1
+        expected["paraphrases"] += paraphrase
+        expected["same_cluster"] += same
+        expected["same_cluster_paraphrases"] += same and paraphrase
+    assert {k.removeprefix("count/"): int(v) for k, v in stats.items() if k.startswith("count/")} == expected
+    assert expected["paraphrases"] == 2
+    assert min(expected["filtered"], expected["hard_negatives"], expected["false_negatives"]) > 0
 
 
 def test_queue_negatives_raise_the_loss_and_empty_slots_do_not():
