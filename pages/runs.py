@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import time
+import zlib
 from collections.abc import Callable
 from typing import Any
 
@@ -16,8 +17,7 @@ from anticollapse.figures import runs as figures
 from anticollapse.figures.style import CONFIG
 from anticollapse.runs import Run
 from anticollapse.runs.store import RESUMABLE
-from anticollapse.training import TrainingOptions, get_variant
-from anticollapse.training.parameters import parameters_of
+from anticollapse.training import get_variant
 from pages.common import fields, state, strip, training, work
 
 SHOWN_MEASURES = {
@@ -57,8 +57,8 @@ def _finding(found: list[Run]) -> None:
     title = f"Best so far: {state.escape(run.name)}, {gain:+.1f} points of Spearman over {backbone}"
     st.title(title.replace("-", "−") if gain < 0 else title, anchor=False)
     st.caption(
-        "Points are Spearman × 100 on the pairs that the best step was chosen on, so they flatter a little; the "
-        "Collapse page shows the test pairs."
+        "Points are Spearman × 100 on the pairs that the best step was chosen on, so they flatter a little. Show the "
+        "run against its backbone on pairs that neither has seen before you trust them."
     )
 
 
@@ -76,17 +76,21 @@ def _start(run: Run) -> float | None:
 def _table(found: list[Run]) -> Run:
     """The table of runs; gives the chosen one."""
     by_id = {run.id: run for run in found}
-    wanted = st.query_params.get("run", st.session_state.get("_run_shown", found[0].id))
+    first = next((run for run in found if run.state == "running"), found[0])
+    wanted = st.query_params.get("run", "")
     rows = [_row(run) for run in found]
     number = st.column_config.NumberColumn
+    # A tick is a row number: with other runs it is another table, else the tick would pass to another run.
+    marker = zlib.crc32(f"{list(by_id)} {st.session_state.get('_runs_table')}".encode())
     event = st.dataframe(
         pd.DataFrame(rows),
         hide_index=True,
-        key="runs_table",
+        key=f"runs_table_{marker}",
         on_select="rerun",
         selection_mode="single-row",
         height=min(38 + 35 * len(rows), 320),
         alt="All runs with their state and measures",
+        placeholder="–",
         column_config={
             "run": st.column_config.TextColumn("run", width=190),
             "state": st.column_config.TextColumn("state", width=70),
@@ -101,7 +105,7 @@ def _table(found: list[Run]) -> Run:
         chosen = found[ticked[0]]
         st.session_state["_run_shown"] = chosen.id
     else:
-        chosen = by_id.get(wanted) or by_id.get(st.session_state.get("_run_shown", "")) or found[0]
+        chosen = by_id.get(wanted) or by_id.get(st.session_state.get("_run_shown", "")) or first
         st.caption("Tick a row to see that run below.")
     if st.query_params.get("run") != chosen.id:
         st.query_params["run"] = chosen.id
@@ -116,11 +120,11 @@ def _row(run: Run) -> dict[str, Any]:
     return {
         "run": run.name,
         "state": run.state,
-        "data": run.request.data["name"],
-        "steps": done,
         "Spearman": best,
         "gain": None if best is None or start is None else best - start,
         "cosine": cosine,
+        "steps": done,
+        "data": run.request.data["name"],
         "started": None if run.started is None else pd.Timestamp(run.started, unit="s", tz="UTC"),
         "took": "–" if seconds is None else work.duration(float(seconds)),
     }
@@ -142,12 +146,11 @@ def _draw_detail(run_id: str) -> None:
         st.warning(state.escape(alarms[-1]), icon=":material/warning:")
     _actions(run)
     _curves(run, events)
-    left, right = st.columns(2)
-    with left:
-        st.subheader("What was asked for", anchor=False)
+    names = ["What was asked for", "Log"]
+    asked, log = st.tabs(names, default=names[run.state in {"failed", "lost"}], key=f"tabs_{run.id}")
+    with asked:
         _parameters(run)
-    with right:
-        st.subheader("Log", anchor=False)
+    with log:
         text = runs.log_tail(run.folder, 100)
         st.code(text or "Nothing was said yet.", language=None, wrap_lines=True, height=380)
 
@@ -156,7 +159,7 @@ def _state_line(run: Run) -> str:
     if run.state == "running":
         return "Running; the line at the top says how far it is."
     if run.state == "queued":
-        return "Waiting for its turn: one training runs at a time, first come, first served."
+        return "Waiting for its turn: first come, first served."
     return strip.ended_line(run).partition(" · ")[2]
 
 
@@ -236,8 +239,7 @@ def _duplicate(run: Run) -> None:
     )
     with st.form(f"duplicate_{run.id}", border=False):
         name = st.text_input("Name", run.name, max_chars=80)
-        general = [described for _, described in parameters_of(TrainingOptions())]
-        options = fields.draw(general, f"dup_{run.id}", request.options)
+        options = fields.draw(training.options(), f"dup_{run.id}", request.options)
         values = fields.draw(get_variant(request.variant).parameters, f"dup_{run.id}", request.parameters)
         if not st.form_submit_button("Start", type="primary", icon=":material/play_arrow:"):
             return
@@ -247,16 +249,14 @@ def _duplicate(run: Run) -> None:
         st.error(state.escape(str(error)), icon=":material/error:")
         return
     training.all_runs(fresh=True)
-    st.session_state["_run_shown"] = new.id
-    st.query_params["run"] = new.id
-    st.session_state.pop("runs_table", None)
+    training.show(new.id)
     st.rerun()
 
 
 def _curves(run: Run, events: list[dict[str, Any]]) -> None:
     looks = figures.evaluations(events)
     if not looks:
-        st.caption("There are no curves yet: the first measuring comes after a tenth of the steps.")
+        st.caption("There are no curves yet: they begin with the first evaluation.")
         return
     backbone = training.label(run.request.backbone)
     st.plotly_chart(

@@ -129,12 +129,19 @@ def _say(args: argparse.Namespace, action: Callable[[Run], Run]) -> int:
 
 def _delete(args: argparse.Namespace) -> int:
     run = find(args.id)
-    if not args.yes and input(f'Delete "{run.name}" with its encoder? There is no way back. [y/N] ').lower() != "y":
+    if not args.yes and not _agreed(f'Delete "{run.name}" with its encoder? There is no way back. [y/N] '):
         print("Nothing was deleted.")
         return 1
     runs.delete(run.id)
     print(f"{run.id[:8]} {run.name}: deleted")
     return 0
+
+
+def _agreed(question: str) -> bool:
+    try:
+        return input(question).strip().lower() == "y"
+    except EOFError:
+        raise RunError("there is nobody to ask", remedy="Give --yes if you mean it") from None
 
 
 def _time(seconds: float | None) -> str:

@@ -38,9 +38,9 @@ class Panel:
 
 
 MEASURES = (
-    Panel("dev_spearman", "Agreement with people (dev)", "Spearman × 100", ".1f"),
+    Panel("dev_spearman", "Agreement with people", "dev Spearman × 100", ".1f"),
     Panel("mean_unrelated_cosine", "Unrelated sentences", "mean cosine (−1 to 1)", ".2f"),
-    Panel("effective_rank", "Directions in use", "effective rank (directions)", ".0f"),
+    Panel("effective_rank", "Directions in use", "effective rank", ".0f"),
 )
 PARTS = (
     Panel("queue_fill", "Queue of negatives", "filled (share)", ".2f"),
@@ -76,7 +76,7 @@ def curves(events: Sequence[Mapping[str, Any]], *, backbone: str = "backbone", r
     columns = 2
     rows = -(-(1 + len(panels)) // columns)
     titles = ["Loss", *[panel.title for panel in panels]]
-    figure = make_subplots(rows, columns, subplot_titles=titles, horizontal_spacing=0.1, vertical_spacing=0.36 / rows)
+    figure = make_subplots(rows, columns, subplot_titles=titles, horizontal_spacing=0.2, vertical_spacing=0.36 / rows)
     for trace in _losses(looks):
         figure.add_trace(trace, row=1, col=1)
     figure.update_yaxes(title_text="loss (mean over steps)", row=1, col=1)
@@ -87,6 +87,7 @@ def curves(events: Sequence[Mapping[str, Any]], *, backbone: str = "backbone", r
         figure.update_yaxes(title_text=panel.axis, **place)
     figure.update_xaxes(title_text="step", title_standoff=4, rangemode="tozero")
     base_layout(figure, height=max(480, PANEL_HEIGHT * rows), revision=revision)
+    figure.update_annotations(font_size=14)  # the titles of the panels
     figure.update_layout(legend={"y": 1 + 0.2 / rows}, margin={"t": 90}, hovermode="x unified")
     return figure
 

@@ -178,7 +178,8 @@ def _train(run: Run, reporter: Reporter) -> tuple[State, str]:
         kept = f"The encoder of step {result.best_step:,} is kept"
         return "stopped", f"{reporter.why_stop} {kept}, and the run can be resumed at step {result.step:,}."
     if result.status == "early-stopped":
-        return "done", f"Ended early at step {result.step:,}, as dev Spearman did not get better any more."
+        early = f"Ended early at step {result.step:,}, as dev Spearman did not get better any more"
+        return "done", f"{early}; the encoder of step {result.best_step:,} is kept."
     return "done", f"All {result.step:,} steps are done; the encoder of step {result.best_step:,} is kept."
 
 

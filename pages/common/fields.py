@@ -10,6 +10,8 @@ import streamlit as st
 
 from anticollapse.training import Parameter
 
+STEPS = {"learning_rate": 1e-5}
+"""What a field's buttons add where the default says nothing about the order of its values."""
 LARGEST = 2**53 - 1  # what a browser can count to
 
 
@@ -54,7 +56,7 @@ def _field(parameter: Parameter, key: str, value: Any) -> Any:  # noqa: ANN401
             None if low is None else float(low),
             None if high is None else float(high),
             float(value),
-            step=_step(float(value)),
+            step=STEPS.get(parameter.name, _step(float(value))),
             format="%.6g",
             **common,
         )

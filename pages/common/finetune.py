@@ -14,7 +14,6 @@ from anticollapse.encoding import list_encoders
 from anticollapse.errors import AntiCollapseError
 from anticollapse.runs.split import hold_out
 from anticollapse.training import TrainingOptions, Variant, variants
-from anticollapse.training.parameters import parameters_of
 from pages.common import fields, training, work
 from pages.common.state import escape
 
@@ -132,7 +131,7 @@ def _choose_backbone() -> str:
 
 def _choose_values(variant: Variant, train: PairSet) -> tuple[dict[str, Any], dict[str, Any]]:
     """The variant's parameters and the training's options."""
-    general = [described for _, described in parameters_of(TrainingOptions())]
+    general = training.options()
     steps, _ = runs.steps_of(variant, TrainingOptions(), train)
     key = f"ft_{variant.id}"
     left, right = st.columns(2)
@@ -204,6 +203,6 @@ def _start(
         st.session_state["_ft_error"] = str(error)
         return
     st.session_state["_ft_error"] = ""
-    st.session_state["_run_shown"] = run.id
+    training.show(run.id)
     training.all_runs(fresh=True)
     st.rerun()

@@ -88,11 +88,13 @@ def _ended(found: Sequence[Run]) -> None:
     last = max((run for run in found if run.has_ended and run.ended), key=lambda run: run.ended or 0.0, default=None)
     if last is None or last.id in away or not _is_recent(last, found):
         return
-    text, buttons = st.columns([3, 2], vertical_alignment="center")
-    text.markdown(ended_line(last))
-    with buttons.container(horizontal=True, horizontal_alignment="right", key=f"ended_{last.id}"):
+    # Sized to its content, the line takes a row of its own where there is no room for the buttons beside it.
+    with st.container(horizontal=True, vertical_alignment="center", key=f"ended_{last.id}"):
+        st.markdown(ended_line(last), width="content")
         if last.has_model:
             show_button(last, f"strip_show_{last.id}")
+        if last.state != "done":
+            _details_button(last)
         st.button(
             "Close", key=f"strip_close_{last.id}", icon=":material/close:", type="tertiary",
             on_click=away.add, args=(last.id,),
@@ -118,6 +120,12 @@ def show_button(run: Run, key: str) -> None:
         # Not in the callback: a button that is put away before it is drawn again never says that it was pressed.
         st.session_state.setdefault("_runs_away", set()).add(run.id)
         st.switch_page("pages/collapse.py")
+
+
+def _details_button(run: Run) -> None:
+    if st.button("Details", key=f"strip_details_{run.id}", icon=":material/model_training:"):
+        training.show(run.id)
+        st.switch_page("pages/runs.py")
 
 
 def choose(run: Run) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -13,6 +14,8 @@ from anticollapse.encoding import checkpoint_root
 from anticollapse.errors import AntiCollapseError
 from anticollapse.runs import Listing, Run, RunSettings, Speed
 from anticollapse.runs.store import ID
+from anticollapse.training import Parameter, TrainingOptions
+from anticollapse.training.parameters import parameters_of
 
 EVERY = 1.0
 """Seconds between two looks at the disk, whatever the number of sessions."""
@@ -40,6 +43,20 @@ def all_runs(*, fresh: bool = False) -> list[Run]:
 def signature(found: list[Run]) -> tuple[tuple[str, str], ...]:
     """Changes when a run comes, goes, starts or ends."""
     return tuple((run.id, run.state) for run in found)
+
+
+def options() -> list[Parameter]:
+    """What a form asks for besides the variant's own parameters."""
+    found = [described for _, described in parameters_of(TrainingOptions())]
+    own = "CPU threads (0 = as set for all runs, else every core but one)"
+    return [dataclasses.replace(one, help=own) if one.name == "threads" else one for one in found]
+
+
+def show(run_id: str) -> None:
+    """Let the Runs page show this run, whatever was chosen there before."""
+    st.session_state["_run_shown"] = run_id
+    st.session_state["_runs_table"] = st.session_state.get("_runs_table", 0) + 1
+    st.query_params.pop("run", None)
 
 
 def label(name: str) -> str:
