@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from pages.common import sidebar, strip
+from pages.common import sidebar, strip, warm
 
 PAGES = [
     st.Page("pages/collapse.py", title="Collapse", icon=":material/compress:", default=True),
@@ -18,3 +18,5 @@ page = st.navigation(PAGES)
 sidebar.draw()
 strip.draw()
 page.run()
+# After the page: the first one a person sees does not share the machine with a compiler.
+warm.start()

@@ -15,7 +15,7 @@ from anticollapse.figures.collapse import selected_positions
 from anticollapse.figures.style import CONFIG
 from anticollapse.measures.projection import MOST_ENCODERS, MapSettings
 from anticollapse.neighbourhoods import LIMIT, MapReport, sample_sentences
-from pages.common import maplists, maps, state, tables, warm
+from pages.common import maplists, maps, state, tables
 
 HEADING = "What are the neighbourhoods?"
 COLOURS = ("encoder", "label", "source", "group", "kept", "moved")
@@ -23,7 +23,6 @@ LIMITS = (1_000, 2_000, 5_000, LIMIT, 20_000, 50_000, 100_000)
 
 
 def main() -> None:
-    warm.start()
     bench = state.current()
     if bench.pairs is None or not bench.encoders:
         st.title(HEADING)
@@ -171,15 +170,12 @@ def _first_picture(place: st.delta_generator.DeltaGenerator, drawn: maps.Drawn) 
 def _finding(heading: st.delta_generator.DeltaGenerator, drawn: maps.Drawn, report: MapReport, reference: int) -> None:
     """One sentence that states what was found, with its numbers."""
     others = [m for m in range(len(drawn.series)) if m != reference]
-    shares = {m: report.overlap_measure(reference, m) for m in others}
-    parts = [
-        f"{measure.value:.0%} under {state.escape(drawn.names[m])}"
-        for m, measure in shares.items()
-        if measure.value is not None
-    ]
+    shares = [(report.overlap_measure(reference, m).value, state.escape(drawn.names[m])) for m in others]
+    parts = sorted(((value, name) for value, name in shares if value is not None), reverse=True)
     with heading.container():
         if parts:
-            text = parts[0] if len(parts) == 1 else ", ".join(parts[:-1]) + f" and {parts[-1]}"
+            said = [f"{value:.0%} under {name}" for value, name in parts]
+            text = " and ".join(said) if len(said) < 3 else f"from {said[0]} to {said[-1]}"
             st.title(
                 f"Of its 10 nearest neighbours under {state.escape(drawn.names[reference])}, a sentence keeps {text}",
                 anchor=False,

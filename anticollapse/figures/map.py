@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 from numpy.typing import NDArray
 from plotly.subplots import make_subplots
 
-from anticollapse.figures.style import Series, base_layout, hover_text, transparent
+from anticollapse.figures.style import Series, base_layout, hover_text, panel_titles, title_room, transparent
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -156,14 +156,16 @@ def map_figure(
     """
     columns = {1: 1, 2: 2, 4: 2}.get(len(panels), 3)
     rows = -(-len(panels) // columns)
+    titles = _titles(panels, columns)
+    height = (500 if rows == 1 else 400 * rows) + (40 if colour is None else 80) + rows * title_room(titles)
     figure = make_subplots(
         rows,
         columns,
         shared_xaxes="all",
         shared_yaxes="all",
-        subplot_titles=[_title(panel, columns) for panel in panels],
+        subplot_titles=titles,
         horizontal_spacing=0.02,
-        vertical_spacing=0.14 / rows,
+        vertical_spacing=(56 + title_room(titles)) / height,
     )
     for i, panel in enumerate(panels):
         place = {"row": i // columns + 1, "col": i % columns + 1}
@@ -171,13 +173,13 @@ def map_figure(
             figure.add_trace(trace, **place)
     for trace in _legend(colour):
         figure.add_trace(trace, row=1, col=1)
-    base_layout(figure, height=(500 if rows == 1 else 400 * rows) + (40 if colour is None else 80), revision=revision)
+    base_layout(figure, height=height, revision=revision)
     _axes(figure, panels, rows)
     figure.update_layout(
         dragmode="lasso",
         showlegend=isinstance(colour, Groups),
         modebar={"orientation": "v"},
-        margin={"l": 16, "b": 40 if colour is None else 80},
+        margin={"l": 16, "t": 48 + title_room(titles), "b": 40 if colour is None else 80},
         # Below the panels: above them it would lie on their titles.
         legend={"y": -0.1 / rows, "yanchor": "top", "title": {"text": _legend_title(colour)}},
     )
@@ -204,11 +206,13 @@ def _colour_axis(colour: Scale, rows: int) -> dict[str, object]:
     }
 
 
-def _title(panel: MapPanel, columns: int) -> str:
-    size = 15 if columns < 3 else 12
-    name = hover_text(panel.series.name, width=34, lines=2)
-    note = f"<br><span style='font-size:{size - 2}px;font-weight:400'>{panel.note}</span>" if panel.note else ""
-    return f"<span style='font-size:{size}px;color:{panel.series.colour}'><b>{name}</b></span>{note}"
+def _titles(panels: Sequence[MapPanel], columns: int) -> list[str]:
+    """Names in the encoders' colours, each with its note below."""
+    titles = []
+    for name, panel in zip(panel_titles([panel.series.name for panel in panels], columns), panels, strict=True):
+        note = f"<br><span style='font-size:11px'>{panel.note}</span>" if panel.note else ""
+        titles.append(f"<b style='color:{panel.series.colour}'>{name}</b>{note}")
+    return titles
 
 
 def _marker(panel: MapPanel, points: MapPoints, colour: Groups | Scale | None, index: int) -> dict[str, object]:

@@ -13,15 +13,25 @@ differs between two layouts comes from the encoders.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numba
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
-from umap.umap_ import find_ab_params, fuzzy_simplicial_set, make_epochs_per_sample
+from umap.umap_ import (
+    compute_membership_strengths,
+    find_ab_params,
+    fuzzy_simplicial_set,
+    make_epochs_per_sample,
+    smooth_knn_dist,
+)
 
 from anticollapse.measures.neighbours import Neighbours
+
+logger = logging.getLogger(__name__)
 
 Array = NDArray[np.float32]
 Report = Callable[[int, int], None]
@@ -185,3 +195,18 @@ def _epoch(places, heads, tails, starts, period, due, pause, due_negative, state
             places[m], heads[s:t], tails[s:t], period[s:t], due[s:t], pause[s:t], due_negative[s:t], states[m], a, b,
             alpha, epoch,
         )  # fmt: skip
+
+
+def _keep_compiled(*functions: Any) -> None:  # noqa: ANN401  numba's dispatchers have no public type
+    """Keep compiled code on disk beside the source, as numba does with ``cache=True``.
+
+    umap-learn does not ask for it, and compiling its two functions and ours takes most of the time of a first map.
+    """
+    for function in functions:
+        try:
+            function.enable_caching()
+        except RuntimeError as error:  # nowhere to write: each process compiles for itself
+            logger.info("compiled code is not kept: %s", error)
+
+
+_keep_compiled(smooth_knn_dist, compute_membership_strengths, _one_epoch, _epoch)

@@ -19,6 +19,8 @@ from pages.common import maps, state, tables
 SHOWN = 20
 MOST_HITS = 500
 FOCUS = "sentence"
+ROW = 54
+"""Pixels: two lines of a neighbour, of which one alone would show only the beginning beside other encoders."""
 
 
 def picked(drawn: maps.Drawn) -> list[int]:
@@ -122,7 +124,8 @@ def neighbours(drawn: maps.Drawn) -> None:
     shared = set.intersection(*({int(i) for i in near.indices[0] if i >= 0} for near in found))
     # Boxes of a fixed width wrap onto the next line where the window is narrow.
     row = st.container(horizontal=True)
-    width = {1: "stretch", 2: 464}.get(len(found), 305)
+    width, words = {1: ("stretch", "large"), 2: (464, 352), 4: (464, 352)}.get(len(found), (305, 193))
+    height = 35 if len(found) == 1 else ROW
     for series, near in zip(drawn.series, found, strict=True):
         with row.container(width=width):
             st.markdown(tables.dot(series))
@@ -140,9 +143,10 @@ def neighbours(drawn: maps.Drawn) -> None:
                 column_config={
                     "cosine": st.column_config.NumberColumn("cosine", format="%.3f", width=65),
                     "in all": st.column_config.TextColumn("in all", width=45),
-                    "neighbour": st.column_config.TextColumn("neighbour", width="large"),
+                    "neighbour": st.column_config.TextColumn("neighbour", width=words),
                 },
-                height=38 + 35 * len(frame),
+                row_height=height,
+                height=38 + height * len(frame),
                 alt=f"Nearest neighbours under {series.name}",
             )
     if len(found) > 1:
@@ -236,7 +240,7 @@ def _columns(frame: pd.DataFrame) -> dict[str, object]:
     config: dict[str, object] = {"row": number("row", width=55), "label": number("label", format="%.1f", width=55)}
     for name in frame.columns:
         kind, _, other = name.partition(", ")
-        of, width = (f" under {other}", 105) if other else ("", 88)
+        of, width = (f" under {other}", 105) if other else ("", 98)
         if kind == "kept":
             help_text = f"Share of the 10 nearest neighbours kept{of}, in %"
             config[name] = number(f"{name} (%)", format="%.0f", help=help_text, width=width)

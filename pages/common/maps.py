@@ -118,6 +118,10 @@ def report(drawn: Drawn) -> MapReport:
     if found is None:
         what = f"Arranging {len(drawn.sample.drawn):,} sentences by their neighbours, steps"
         with work.working(what) as progress:
+            waiting = st.empty()
+            waiting.caption(
+                "Below is a first picture, by PCA. The first map after an installation takes up to a minute longer."
+            )
             found = map_sentences(
                 drawn.vectors,
                 drawn.facts,
@@ -126,6 +130,7 @@ def report(drawn: Drawn) -> MapReport:
                 cache=ArrayCache(default_cache_folder() / "maps"),
                 progress=progress,
             )
+            waiting.empty()
         work.results().put(("map", drawn.key), found)
     return found
 
