@@ -15,8 +15,8 @@ from scipy import stats
 
 from anticollapse.errors import OptionError
 from anticollapse.measures.ranks import Ranks, standardised, variance
-from anticollapse.measures.resampling import bootstrap_note, default_resamples, percentile_interval, resample_counts
-from anticollapse.measures.result import Definition, Measure
+from anticollapse.measures.resampling import CONFIDENCE, MIN_VALID, bootstrap_note, default_resamples, resample_counts
+from anticollapse.measures.result import Definition, Interval, Measure
 
 FloatArray = NDArray[np.float64]
 Kind = Literal["spearman", "pearson"]
@@ -53,7 +53,7 @@ def correlation(
     seed: int = 0,
     n_resamples: int | None = None,
 ) -> Measure:
-    """Correlation of labels and cosines, ×100, with a 95 % percentile-bootstrap interval over pairs.
+    """Correlation of labels and cosines, ×100, with a 95 % bootstrap interval over pairs.
 
     Args:
         labels: (n,) scores, or None.
@@ -75,9 +75,36 @@ def correlation(
         return definition.undefined(reason, len(c))
     resamples = n_resamples or default_resamples(len(c))
     samples = bootstrap_correlations(y, c[None], kind=kind, seed=seed, n_resamples=resamples)[:, 0]
-    interval = percentile_interval(100 * samples)
-    note = bootstrap_note(interval, f"{resamples:,} resamples of pairs")
-    return definition.measured(100 * correlation_of(y, c, kind), interval, len(c), note)
+    value = correlation_of(y, c, kind)
+    interval = fisher_interval(value, samples, len(c))
+    note = bootstrap_note(interval, f"{resamples:,} resamples of pairs, Student's t on Fisher's scale")
+    return definition.measured(100 * value, interval, len(c), note)
+
+
+def fisher_interval(value: float, samples: FloatArray, n: int) -> Interval | None:
+    """95 % interval (×100) of a correlation from its bootstrap distribution, on Fisher's scale z = artanh ρ.
+
+    There the distribution is nearly normal whatever the correlation (Fisher 1921), so its standard deviation says all.
+
+    Args:
+        value: The correlation in [−1, 1].
+        samples: (B,) correlations of resamples.
+        n: Number of pairs.
+
+    Returns:
+        z ± Student's t × the standard error, mapped back; None when too many resamples were degenerate.
+    """
+    valid = samples[np.isfinite(samples)]
+    if len(valid) < max(2.0, MIN_VALID * len(samples)):
+        return None
+    # A resample of few pairs can be perfect. On this scale that is infinitely far, so it counts as what lies half-way
+    # between perfect and the best imperfect order of n pairs.
+    nearly = 1 - 6 / max(n**3 - n, 12)
+    error = np.arctanh(np.clip(valid, -nearly, nearly)).std(ddof=1) * np.sqrt(n / (n - 1))
+    reach = stats.t.ppf((1 + CONFIDENCE) / 2, n - 1) * error
+    with np.errstate(divide="ignore"):
+        z = np.arctanh(np.clip(value, -1.0, 1.0))
+    return float(100 * np.tanh(z - reach)), float(100 * np.tanh(z + reach))
 
 
 def spearman(labels: ArrayLike | None, cosines: ArrayLike, *, seed: int = 0, n_resamples: int | None = None) -> Measure:
