@@ -16,7 +16,19 @@ from anticollapse.errors import AntiCollapseError
 def build_parser() -> argparse.ArgumentParser:
     """The parser with all commands."""
     # Commands import torch and pandas, which takes seconds: --version should not.
-    from anticollapse.commands import cure, doctor, encode, explain, pretrain, runs, study, tokens, train, variants
+    from anticollapse.commands import (
+        compare,
+        cure,
+        doctor,
+        encode,
+        explain,
+        pretrain,
+        runs,
+        study,
+        tokens,
+        train,
+        variants,
+    )
     from anticollapse.commands import map as map_command
 
     parser = Parser(
@@ -25,7 +37,20 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"anticollapse {__version__}")
     parser.add_argument("--verbose", action="store_true", help="log what is done, on standard error")
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND", title="commands")
-    for command in (doctor, tokens, explain, cure, map_command, variants, train, pretrain, study, runs, encode):
+    for command in (
+        doctor,
+        tokens,
+        explain,
+        cure,
+        map_command,
+        compare,
+        variants,
+        train,
+        pretrain,
+        study,
+        runs,
+        encode,
+    ):
         command.add_parser(subparsers)
     return parser
 

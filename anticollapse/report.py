@@ -234,16 +234,12 @@ def _disagreements(comparison: Comparison, series: Sequence[Series]) -> list[str
                     "Places and not cosines are compared, because under a collapsed encoder all cosines are high."
                 )
             )
-        text = {name for name in frame.columns if frame[name].dtype == object}
         rows = [
-            [
-                html.escape(str(cell)) if name in text else f"{cell:.4g}"
-                for name, cell in zip(frame.columns, row, strict=True)
-            ]
+            [html.escape(cell) if isinstance(cell, str) else f"{cell:.4g}" for cell in row]
             for row in frame.itertuples(index=False)
         ]
+        numbers = [k for k, cell in enumerate(frame.iloc[0]) if not isinstance(cell, str)]
         parts.append(f"<h3>{_dot(series[i])} and {html.escape(series[comparison.reference].name)}</h3>")
-        numbers = [k for k, name in enumerate(frame.columns) if name not in text]
         parts.append(_table(list(frame.columns), rows, numbers=numbers))
     return parts
 
