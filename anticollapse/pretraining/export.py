@@ -68,6 +68,8 @@ def _write_network(folder: Path, model: BertForMaskedLM, dropout: float) -> None
     half.config.hidden_dropout_prob = half.config.attention_probs_dropout_prob = dropout
     with _no_progress_bar():
         half.save_pretrained(folder)
+    for file in folder.glob("*.safetensors"):
+        file.chmod(0o644)  # the library makes them for the owner alone
     file = folder / "config.json"
     config = json.loads(file.read_text(encoding="utf-8"))
     config["dtype"] = "float32"  # stored in half precision, computed in float32

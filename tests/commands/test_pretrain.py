@@ -1,0 +1,85 @@
+"""``pretrain`` on the command line."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from anticollapse.cli import main
+
+SMALL = ["--size", "1x32", "--vocabulary", "120", "--batch-tokens", "512", "--evaluations", "2", "--device", "cpu"]
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory):
+    file = tmp_path_factory.mktemp("text") / "toy.txt"
+    words = "cat dog man sees eats likes red blue small boat apple stone".split()
+    lines = [" ".join(words[(i * k + k) % 12] for k in range(2, 12)) + f" {i}." for i in range(300)]
+    file.write_text("\n".join(lines), encoding="utf-8")
+    return file
+
+
+def test_from_text_to_encoder_and_on(text, tmp_path, capsys):
+    command = ["pretrain", "--output", str(tmp_path / "run"), "--tokens", "6000", "--dev", "demo:dev", *SMALL]
+    assert main([*command, "--text", str(text), "--json", "--seed", "3"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert (result["status"], result["options"]["seed"]) == ("done", 3)
+    assert result["measures"]["dev_spearman"] is not None
+    assert result["command"].startswith("anticollapse ")
+    assert (tmp_path / "run" / "model" / "modules.json").is_file()
+    # A finished run stays as it is, and the text is in the run.
+    assert main([*command, "--resume", "--seed", "3"]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("done: ")
+    assert "The encoder is in" in out
+
+
+def test_prepared_text_gives_the_same_encoder(text, tmp_path, capsys):
+    tokens = tmp_path / "toy.tokens"
+    assert main(["pretrain", "--prepare", str(tokens), "--text", str(text), "--vocabulary", "120", "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["bytes"] == tokens.stat().st_size
+    for name, given in (("text", text), ("tokens", tokens)):
+        options = ["--tokens", "3000", "--dev", "none", "--precision", "float32", *SMALL]
+        assert main(["pretrain", "--text", str(given), "--output", str(tmp_path / name), *options]) == 0
+    weights = [(tmp_path / name / "model" / "model.safetensors").read_bytes() for name in ("text", "tokens")]
+    assert weights[0] == weights[1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--tokens", "9"], "--output or --prepare"),
+        (["--output", "{new}", "--prepare", "{new}"], "--output or --prepare"),
+        (["--output", "{new}", "--tokens", "9"], "there is no text"),
+        (["--output", "{new}", "--text", "{missing}", "--tokens", "9"], "cannot be read"),
+        (["--output", "{new}", "--text", "{text}"], "--minutes and --tokens"),
+        (["--output", "{new}", "--text", "{text}", "--tokens", "9", "--minutes", "1"], "--minutes and --tokens"),
+        (["--output", "{new}", "--text", "{text}", "--tokens", "9", "--size", "big"], "--size"),
+        (["--output", "{new}", "--text", "{text}", "--tokens", "9", "--mask-rate", "2"], "above 0.9"),
+        (["--output", "{new}", "--text", "{text}", "--tokens", "9", "--vocabulary", "1"], "out of bounds"),
+        (["--output", "{new}", "--text", "{text}", "--tokens", "9", "--batch-tokens", "10"], "--batch-tokens"),
+        (["--output", "{new}", "--text", "{text}", "--tokens", "9", "--dev", "{missing}"], "missing"),
+        (["--output", "{new}", "--text", "{text}", "--tokens", "9", "--device", "cuda:77"], "no device"),
+        (["--output", "{new}", "--resume", "--tokens", "9"], "no checkpoint to resume from"),
+        (["--output", "{text}", "--text", "{text}", "--tokens", "9"], "cannot be written"),
+        (["--prepare", "{text}/x", "--text", "{text}"], "cannot be written"),
+        (["--prepare", "{new}", "--text", "{text}", "--share", "0"], "share"),
+    ],
+)
+def test_errors_are_one_line_and_exit_2(arguments, message, text, tmp_path, capsys):
+    places = {"new": tmp_path / "new", "text": text, "missing": tmp_path / "missing.txt"}
+    shared = [] if "--dev" in arguments else ["--dev", "none"]
+    given = ["pretrain", *(a.format(**places) for a in arguments), *shared]
+    assert main(given) == 2
+    said = capsys.readouterr().err.strip()
+    assert message in said
+    assert len(said.splitlines()) == 1
+
+
+@pytest.mark.parametrize("arguments", [["--language", "xx"], ["--tokens", "many"], ["--engine", "steam"]])
+def test_usage_errors_exit_2(arguments, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["pretrain", *arguments])
+    assert ended.value.code == 2
