@@ -50,6 +50,17 @@ def finding(comparison: Comparison) -> str:
     )
 
 
+def correction(comparison: Comparison) -> str:
+    """How the verdicts take the number of comparisons into account, in full sentences."""
+    number = max((v.comparisons for e in comparison.encoders for v in e.verdicts.values()), default=0)
+    if number < 2:
+        return "There is one comparison, so no correction for several is needed."
+    return (
+        f"Verdicts are corrected for {number} comparisons with one reference (Holm 1979), so that the chance that any "
+        "of them is false stays at 5 %. The intervals are those of single comparisons."
+    )
+
+
 def measure_rows(comparison: Comparison) -> list[dict[str, object]]:
     """One row for each encoder and measure, as plain values."""
     rows: list[dict[str, object]] = []

@@ -16,7 +16,7 @@ from plotly.offline import get_plotlyjs
 
 from anticollapse import __version__
 from anticollapse.compare import SLICE_TITLES, Comparison, Slice, disagreements, slices
-from anticollapse.compare_tables import difference_text, disagreement_frame, finding, share, value_text
+from anticollapse.compare_tables import correction, difference_text, disagreement_frame, finding, share, value_text
 from anticollapse.errors import OptionError
 from anticollapse.figures.compare import forest_alt, forest_figure, slices_alt, slices_figure
 from anticollapse.figures.style import CONFIG, Series, colours
@@ -153,18 +153,8 @@ def _differences(comparison: Comparison, series: Sequence[Series]) -> list[str]:
             "no difference. Spearman is the outcome: does the encoder order the pairs as people do?"
         ),
         _table(["encoder", "measure", "verdict"], rows),
-        _note(_correction(len(judged))),
+        _note(correction(comparison)),
     ]
-
-
-def _correction(comparisons: int) -> str:
-    if comparisons < 2:
-        return "One comparison, so no correction for several was needed."
-    return (
-        f"{comparisons} encoders are compared with one reference, so verdicts are corrected for {comparisons} "
-        "comparisons (Holm 1979): the chance that any of them is false is 5 %. The intervals are those of "
-        "single comparisons."
-    )
 
 
 def _measures(comparison: Comparison, series: Sequence[Series]) -> list[str]:

@@ -21,7 +21,7 @@ from anticollapse.commands.common import (
 )
 from anticollapse.commands.doctor import Subparsers
 from anticollapse.compare import SLICE_TITLES, Comparison, compare, disagreements, slices
-from anticollapse.compare_tables import difference_text, finding, share, value_text
+from anticollapse.compare_tables import correction, difference_text, finding, share, value_text
 from anticollapse.doctor import Report, examine
 from anticollapse.encoding import Encoder
 from anticollapse.errors import OptionError
@@ -114,6 +114,7 @@ def describe(comparison: Comparison) -> str:
     if comparison.others:
         lines += ["", f"Differences to {comparison.names[comparison.reference]}:"]
         lines += ["", table(["encoder", "measure", "difference", "verdict"], _verdict_rows(comparison))]
+        lines += ["", correction(comparison)]
     for i in comparison.others:
         lines += _where(comparison, i)
     return "\n".join(lines)
