@@ -1,0 +1,21 @@
+#!/usr/bin/env bash
+# Tokenise and compress the text for benchmarks/gpu/pretrain.sh, on a machine that has it.
+#
+#   bash benchmarks/gpu/prepare.sh en FILE …       → build/pretrain/en.tokens (git-ignored)
+#
+# SHARE (0 to 1, default 1) keeps a part of the lines, where the whole is too large to travel; VOCABULARY entries (8192).
+# The dev pairs go along, as the other machine may have no network: they are taken from the folder ANTICOLLAPSE_DATA.
+set -euo pipefail
+language=$1
+shift
+place=build/pretrain
+mkdir -p "$place/data"
+"${PYTHON:-python}" -m anticollapse pretrain --prepare "$place/$language.tokens" --language "$language" \
+    --share "${SHARE:-1}" --vocabulary "${VOCABULARY:-8192}" --text "$@"
+for dev in stsb_en/sts-dev.csv stsb_zh/cnsd-sts-dev.txt; do
+    if [ -f "${ANTICOLLAPSE_DATA:-}/$dev" ]; then
+        mkdir -p "$place/data/${dev%/*}"
+        cp "$ANTICOLLAPSE_DATA/$dev" "$place/data/$dev"
+    fi
+done
+du -ch "$place"/*.tokens "$place/data" | tail -1
