@@ -10,6 +10,7 @@ PAGES = [
     st.Page("pages/collapse.py", title="Collapse", icon=":material/compress:", default=True),
     st.Page("pages/tokens.py", title="Tokens", icon=":material/text_fields:"),
     st.Page("pages/map.py", title="Map", icon=":material/scatter_plot:"),
+    st.Page("pages/compare.py", title="Compare", icon=":material/balance:"),
     st.Page("pages/runs.py", title="Runs", icon=":material/model_training:"),
 ]
 

@@ -32,7 +32,7 @@ Cut = tuple[SliceBy, str, NDArray[np.bool_]]
 SLICE_TITLES: dict[SliceBy, str] = {
     "label": "human label",
     "length": "words in a pair's longer sentence",
-    "overlap": "share of words in common",
+    "overlap": "words in common (%)",
 }
 QUARTERS = (0.25, 0.5, 0.75)
 
@@ -415,4 +415,4 @@ def _length_name(low: float, high: float) -> str:
 
 def _overlap_name(low: float, high: float) -> str:
     first, last = round(low), round(high)
-    return f"{first} %" if first == last else f"{first}–{last} %"
+    return f"{first}" if first == last else f"{first}–{last}"

@@ -225,7 +225,7 @@ def _disagreements(comparison: Comparison, series: Sequence[Series]) -> list[str
                 )
             )
         rows = [
-            [html.escape(cell) if isinstance(cell, str) else f"{cell:.4g}" for cell in row]
+            [html.escape(cell) if isinstance(cell, str) else _number(cell) for cell in row]
             for row in frame.itertuples(index=False)
         ]
         numbers = [k for k, cell in enumerate(frame.iloc[0]) if not isinstance(cell, str)]
@@ -288,6 +288,11 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[str]], *, numbers: Ite
     body = "".join(f"<tr>{''.join(cell('td', i, text) for i, text in enumerate(row))}</tr>" for row in rows)
     # A wide table scrolls by itself, also with the keyboard.
     return f'<div class="wide" tabindex="0"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
+def _number(value: float) -> str:
+    """Places and rows are whole numbers, labels have a decimal at most."""
+    return f"{value:.0f}" if value == round(value) or value > 5 else f"{value:.1f}"
 
 
 def _dot(series: Series) -> str:

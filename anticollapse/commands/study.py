@@ -156,7 +156,7 @@ def _prepare(args: argparse.Namespace) -> tuple[Bench, Sequence[Cell]]:
 def _announce(args: argparse.Namespace, bench: Bench, cells: Sequence[Cell], left: Sequence[Cell]) -> None:
     """What there is to do and about how long it takes, on standard error."""
     from anticollapse.studies.estimate import estimate
-    from anticollapse.studies.work import describe_plan
+    from anticollapse.studies.execution import describe_plan
 
     if WORKER in os.environ:
         return
@@ -177,7 +177,7 @@ def _announce(args: argparse.Namespace, bench: Bench, cells: Sequence[Cell], lef
 def _go(args: argparse.Namespace, bench: Bench, cells: Sequence[Cell]) -> tuple[bool, dict[str, str]]:
     """Do the runs; whether it was stopped, and what failed."""
     from anticollapse import studies
-    from anticollapse.studies.work import work_in_processes
+    from anticollapse.studies.execution import work_in_processes
 
     with progress_bar("study", unit="runs") as progress, stop_signal() as seen:
         report = _reporter(progress)

@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from anticollapse.compare import SLICE_TITLES, Comparison, Slice, SliceBy
-from anticollapse.figures.style import Series, base_layout, panel_titles, title_room
+from anticollapse.figures.style import Series, axis_title, base_layout
 from anticollapse.measures.result import Measure
 from anticollapse.measures.verdict import describe_difference
 
@@ -19,7 +19,7 @@ ROW = 62
 
 NAME_CHARACTERS = 26
 ZERO = "#7C8594"  # seen on white and on black
-KINDS = {"spearman": ("Spearman", "circle", 0.13), "pearson": ("Pearson", "diamond-open", -0.17)}
+KINDS = {"spearman": ("Spearman", "circle", -0.14), "pearson": ("Pearson", "diamond-open", 0.16)}
 
 
 def forest_figure(comparison: Comparison, series: Sequence[Series]) -> go.Figure:
@@ -72,22 +72,23 @@ def slices_figure(found: Mapping[int, Sequence[Slice]], series: Sequence[Series]
         reference: Position of the reference.
     """
     kinds: list[SliceBy] = [by for by in SLICE_TITLES if any(one.by == by for s in found.values() for one in s)]
-    titles = panel_titles([f"by {SLICE_TITLES[by]}" for by in kinds], max(len(kinds), 1))
-    figure = make_subplots(1, max(len(kinds), 1), shared_yaxes=True, subplot_titles=titles, horizontal_spacing=0.03)
+    columns = max(len(kinds), 1)
+    figure = make_subplots(1, columns, shared_yaxes=True, horizontal_spacing=0.03)
     for i, slices in found.items():
         for column, by in enumerate(kinds, start=1):
             some = [one for one in slices if one.by == by]
             figure.add_trace(_parts(some, series[i], first=column == 1), row=1, col=column)
     figure.add_hline(y=0, line={"color": ZERO, "width": 1.5, "dash": "dot"})
     for column, by in enumerate(kinds, start=1):
-        figure.update_xaxes(title_text=_AXES[by], type="category", row=1, col=column)
+        figure.update_xaxes(title_text=axis_title(_AXES[by], columns), type="category", tickangle=0, row=1, col=column)
     figure.update_yaxes(title_text="part of the difference in Spearman (points × 100)", col=1)
-    base_layout(figure, height=500, revision="slices")
+    figure.update_xaxes(tickfont_size=11)
+    base_layout(figure, revision="slices")
     figure.update_layout(
         barmode="group",
         showlegend=True,
-        margin={"t": 84 + title_room(titles)},
-        legend={"y": 1.12, "title": {"text": f"against {html.escape(series[reference].name)}: "}},
+        margin={"b": 80},
+        legend={"title": {"text": f"against {html.escape(series[reference].name)}: "}},
     )
     return figure
 
@@ -114,8 +115,8 @@ def slices_alt(found: Mapping[int, Sequence[Slice]], series: Sequence[Series], r
 
 _AXES: dict[SliceBy, str] = {
     "label": "human label (0–5)",
-    "length": "words in the longer sentence",
-    "overlap": "words in common (% of all words)",
+    "length": "words, longer sentence",
+    "overlap": "words in common (%)",
 }
 
 

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from anticollapse.studies.cell import Bench
 from anticollapse.studies.designs import ladder_rows, load_splits, make_plan, queue_rows, row_of
+from anticollapse.studies.execution import Outcome, State, missing, work
 from anticollapse.studies.plan import Cell, Plan, Row, join_plan, read_plan
 from anticollapse.studies.results import ClaimFound, Difference, RowFound, Study, load_study
 from anticollapse.studies.statistics import Estimate
-from anticollapse.studies.work import Outcome, State, missing, work
 
 __all__ = [
     "Bench",

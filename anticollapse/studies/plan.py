@@ -118,7 +118,7 @@ class Plan:
         Raises:
             KeyError: If there is none.
         """
-        return next(row for row in self.rows if row.key == key) if key in self.keys else _missing(key)
+        return {row.key: row for row in self.rows}[key]
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -253,7 +253,3 @@ def _changed(what: str, old: Mapping[str, object], new: Mapping[str, object]) ->
 def _named(facts: Mapping[str, Any], split: str = "") -> str:
     digest = facts[split]["digest"] if split else facts["digest"]
     return f"{facts['name']}, SHA-256 {digest[:12]}"
-
-
-def _missing(key: str) -> Row:
-    raise KeyError(key)

@@ -19,9 +19,10 @@ from numpy.typing import NDArray
 from anticollapse.measures.result import to_plain
 from anticollapse.runs.store import write_json
 from anticollapse.studies import tables
-from anticollapse.studies.cell import COSINES, MEASURED, SCORES, read_arrays, read_result
+from anticollapse.studies.cell import COSINES, SCORES, read_result
 from anticollapse.studies.claims import CLAIMS, Claim, reading
 from anticollapse.studies.designs import BASELINE, RAW
+from anticollapse.studies.measuring import MEASURED, read_arrays
 from anticollapse.studies.plan import RUNS, Cell, Plan, Row, read_plan
 from anticollapse.studies.statistics import Estimate, Runs, difference, mean_over_seeds, resample
 
