@@ -62,6 +62,15 @@ def add_pairs_arguments(parser: argparse.ArgumentParser, option: str = "--pairs"
     """
     text = text or "a file, or demo, stsb, stsb-zh (stsb:dev for one split)"
     parser.add_argument(option, dest="pairs", required=True, metavar="FILE_OR_NAME", help=text)
+    add_reading_arguments(parser)
+
+
+def add_reading_arguments(parser: argparse.ArgumentParser) -> None:
+    """How a file of pairs or sentences is read: :func:`reading_from` takes these options.
+
+    Args:
+        parser: Changed in place.
+    """
     reading = parser.add_argument_group("how a file is read")
     reading.add_argument(
         "--columns",
@@ -88,7 +97,12 @@ def pairs_from(args: argparse.Namespace) -> PairSet:
         DataError: If they cannot be read.
         OptionError: If columns or a scale are stated for a named set.
     """
-    return load_pairs(args.pairs, columns=args.columns, scale=args.scale, on_bad_row=args.on_bad_row)
+    return load_pairs(args.pairs, **reading_from(args))
+
+
+def reading_from(args: argparse.Namespace) -> dict[str, Any]:
+    """Keyword arguments of :func:`anticollapse.data.load_pairs` that say how a file is read."""
+    return {"columns": args.columns, "scale": args.scale, "on_bad_row": args.on_bad_row}
 
 
 def column_map(text: str) -> ColumnMap:

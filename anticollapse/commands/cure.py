@@ -6,7 +6,14 @@ import argparse
 import sys
 from pathlib import Path
 
-from anticollapse.commands.common import add_encoder_arguments, cache_from, progress_bar, writable
+from anticollapse.commands.common import (
+    add_encoder_arguments,
+    add_reading_arguments,
+    cache_from,
+    progress_bar,
+    reading_from,
+    writable,
+)
 from anticollapse.commands.doctor import Subparsers
 from anticollapse.cures import CURES, cure_encoder, prescriptions, save_cured, split_name
 from anticollapse.cures.cure import SEPARATOR
@@ -35,6 +42,7 @@ def add_parser(subparsers: Subparsers) -> None:
     )
     parser.add_argument("--counts", type=Path, metavar="FILE", help="a reference count for cures that weigh tokens")
     parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="a folder that does not exist yet")
+    add_reading_arguments(parser)
     parser.set_defaults(run=run)
 
 
@@ -55,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
         raise OptionError(
             "there is something already", where=str(args.output), remedy="Choose a folder that does not exist"
         )
-    text = load_pairs(args.text).sentences if needs_text else ()
+    text = load_pairs(args.text, **reading_from(args)).sentences if needs_text else ()
     base = load_encoder(base_name, device=args.device, precision=args.precision)
     counts = read_counts(args.counts, base) if args.counts else None
     with progress_bar("fitting") as progress:

@@ -9,7 +9,13 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from anticollapse.commands.common import print_json, progress_bar, stop_signal
+from anticollapse.commands.common import (
+    add_reading_arguments,
+    print_json,
+    progress_bar,
+    reading_from,
+    stop_signal,
+)
 from anticollapse.commands.doctor import Subparsers
 from anticollapse.commands.parser import Parser
 from anticollapse.data import PairSet, load_pairs
@@ -60,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
     variant = variant.with_parameters({k: v for k, v in chosen.items() if k in variant.values})
     fields = {field.name for field in dataclasses.fields(TrainingOptions)}
     options = TrainingOptions(**{k: v for k, v in chosen.items() if k in fields})
-    pairs, dev = load_training_pairs(given.pairs, given.dev)
+    pairs, dev = load_training_pairs(given.pairs, given.dev, **reading_from(given))
     main = os.environ.get("RANK", "0") == "0"
     with progress_bar(variant.id, unit="steps") as progress, stop_signal() as stopped:
 
@@ -119,6 +125,7 @@ def option_parser(variant: Variant) -> argparse.ArgumentParser:
     needed.add_argument("--resume", action="store_true", help="go on from the last checkpoint in DIR")
     needed.add_argument("--device", help="cpu, cuda, …; default: what accelerate finds, or was launched with")
     needed.add_argument("--json", action="store_true", help="print the result as one JSON document")
+    add_reading_arguments(parser)
     general = parser.add_argument_group("training")
     for _, described in parameters_of(TrainingOptions()):
         _add_option(general, described, default=None)
@@ -129,21 +136,29 @@ def option_parser(variant: Variant) -> argparse.ArgumentParser:
     return parser
 
 
-def load_training_pairs(name: str, dev: str | None) -> tuple[PairSet, PairSet | None]:
+def load_training_pairs(
+    name: str,
+    dev: str | None,
+    **reading: Any,  # noqa: ANN401  those of load_pairs
+) -> tuple[PairSet, PairSet | None]:
     """Training and dev pairs; a named set gives its train and dev splits.
 
     Args:
         name: A file, or a named set with or without a split.
         dev: The same for the dev pairs, or None.
+        reading: How files are read, as in :func:`anticollapse.data.load_pairs`.
 
     Raises:
         DataError: If one cannot be read.
+        OptionError: If columns or a scale are stated and there is no file.
     """
     source, _, split = name.partition(":")
     named = source in SOURCES
-    pairs = load_pairs(name, split="train") if named and not split else load_pairs(name)
+    dev_is_file = dev is not None and dev.partition(":")[0] not in SOURCES
+    own = {} if named and dev_is_file else reading
+    pairs = load_pairs(name, split="train", **own) if named and not split else load_pairs(name, **own)
     if dev is not None:
-        chosen = load_pairs(dev, split="dev") if dev in SOURCES else load_pairs(dev)
+        chosen = load_pairs(dev, **reading) if dev_is_file else load_pairs(dev, split="dev" if dev in SOURCES else None)
         return pairs, chosen
     return pairs, load_pairs(source, split="dev") if named and split in {"", "train"} else None
 

@@ -77,6 +77,14 @@ def test_cure_writes_an_encoder(tiny_encoder, pairs, tmp_path, capsys):
     assert f"--text {pairs}" in (out / "README.md").read_text()
 
 
+def test_cure_reads_the_columns_that_are_stated(tiny_encoder, tmp_path, capsys):
+    file = tmp_path / "odd.csv"
+    file.write_text("id,x,y\n1,the dog,a cat\n2,the man,a horse\n3,,two balls\n")
+    options = ["--columns", "sentence1=x,sentence2=y", "--on-bad-row", "skip"]
+    assert run("cure", "centring", tiny_encoder, "--text", file, "--output", tmp_path / "out", *options) == 0
+    assert "fitted on 4 sentences" in capsys.readouterr().err
+
+
 def test_cure_on_a_cured_encoder_and_without_text(tiny_encoder, pairs, tmp_path):
     run("cure", "centring", f"{tiny_encoder}+first-last", "--text", pairs, "--output", tmp_path / "one")
     run("cure", "first-last:first=0", tiny_encoder, "--output", tmp_path / "two")

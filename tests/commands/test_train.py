@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from anticollapse.commands import train, variants
+from anticollapse.commands.common import reading_from
 from anticollapse.errors import OptionError
 from anticollapse.training import TrainingResult, get_variant
 from anticollapse.training import variants as registry
@@ -120,6 +121,22 @@ def test_a_file_has_no_dev(tmp_path):
     assert pairs.n == 2
     assert dev is None
     assert np.array_equal(pairs.scores, [3, 0])
+
+
+def test_how_files_are_read_is_stated_for_training_and_dev_files(tmp_path):
+    file = tmp_path / "p.csv"
+    file.write_text("id,x,y,z\n1,a b,a c,30\n2,d e,f g,0\n3,,h,10\n")
+    options = ["--columns", "sentence1=x,sentence2=y,score=z", "--scale", "0-100", "--on-bad-row", "skip"]
+    given = train.option_parser(get_variant("sbert")).parse_args(
+        ["--backbone", "b", "--output", "o", "--pairs", str(file), *options]
+    )
+    for name, dev in ((str(file), None), (str(file), str(file)), ("demo", str(file)), (str(file), "demo")):
+        pairs, held = train.load_training_pairs(name, dev, **reading_from(given))
+        for found in (one for one in (pairs, held) if one is not None and not one.name.startswith("demo")):
+            assert np.array_equal(found.scores, [1.5, 0])
+            assert len(found.skipped) == 1
+    with pytest.raises(OptionError, match="demo"):
+        train.load_training_pairs("demo", None, **reading_from(given))
 
 
 def test_json_result(asked, capsys, tmp_path):
