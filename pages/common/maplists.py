@@ -19,8 +19,8 @@ from pages.common import maps, state, tables
 SHOWN = 20
 MOST_HITS = 500
 FOCUS = "sentence"
-ROW = 54
-"""Pixels: two lines of a neighbour, of which one alone would show only the beginning beside other encoders."""
+LONGEST = 200
+"""Characters of a sentence in a list of neighbours; the table and the downloads have all."""
 
 
 def picked(drawn: maps.Drawn) -> list[int]:
@@ -119,13 +119,12 @@ def neighbours(drawn: maps.Drawn) -> None:
     if sentence is None:
         return
     st.subheader("Nearest neighbours, side by side", anchor=False)
-    st.markdown(f"Of **{state.escape(drawn.facts.texts[sentence])}** (row {drawn.facts.rows[sentence]})")
+    st.markdown(f"Of **{state.escape(_short(drawn.facts.texts[sentence]))}** (row {drawn.facts.rows[sentence]})")
     found = maps.neighbours_of(drawn, sentence)
     shared = set.intersection(*({int(i) for i in near.indices[0] if i >= 0} for near in found))
     # Boxes of a fixed width wrap onto the next line where the window is narrow.
     row = st.container(horizontal=True)
-    width, words = {1: ("stretch", "large"), 2: (464, 352), 4: (464, 352)}.get(len(found), (305, 193))
-    height = 35 if len(found) == 1 else ROW
+    width = {1: "stretch", 2: 464, 4: 464}.get(len(found), 305)
     for series, near in zip(drawn.series, found, strict=True):
         with row.container(width=width):
             st.markdown(tables.dot(series))
@@ -133,27 +132,23 @@ def neighbours(drawn: maps.Drawn) -> None:
             if not indices:
                 st.caption("This sentence has no neighbours here: its vector is zero, or it is alone.")
                 continue
-            frame = pd.DataFrame({"cosine": near.cosines[0, : len(indices)]})
-            if len(found) > 1:
-                frame["in all"] = ["✓" if i in shared else "" for i in indices]
-            frame["neighbour"] = [drawn.facts.texts[i] for i in indices]
-            st.dataframe(
-                frame,
-                hide_index=True,
-                column_config={
-                    "cosine": st.column_config.NumberColumn("cosine", format="%.3f", width=65),
-                    "in all": st.column_config.TextColumn("in all", width=45),
-                    "neighbour": st.column_config.TextColumn("neighbour", width=words),
-                },
-                row_height=height,
-                height=38 + height * len(frame),
-                alt=f"Nearest neighbours under {series.name}",
+            marks = ["\u00a0✓" if len(found) > 1 and i in shared else "" for i in indices]
+            frame = pd.DataFrame(
+                {
+                    "cosine": [f"{c:.3f}{mark}" for c, mark in zip(near.cosines[0], marks, strict=False)],
+                    "neighbour": [state.escape(_short(drawn.facts.texts[i])) for i in indices],
+                }
             )
+            st.table(frame.set_index("cosine"), border="horizontal")
     if len(found) > 1:
         st.caption(
-            f"{len(shared)} of {N_NEIGHBOURS} are neighbours under every encoder (“in all”). Cosines of different "
+            f"{len(shared)} of {N_NEIGHBOURS} are neighbours under every encoder (✓). Cosines of different "
             "encoders are not comparable: a collapsed one gives high values to everything."
         )
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
 
 
 def downloads(drawn: maps.Drawn, report: MapReport, reference: int) -> None:

@@ -218,3 +218,16 @@ def test_epochs_fall_with_the_number_of_points():
 
 def test_warm_up_runs():
     warm_up()
+
+
+def test_compiled_code_is_kept_where_there_is_a_place_for_it():
+    from anticollapse.measures import layout
+
+    for function in (layout.smooth_knn_dist, layout.compute_membership_strengths, layout._epoch):
+        assert function.stats.cache_path
+
+    class ReadOnly:
+        def enable_caching(self):
+            raise RuntimeError("no locator available")
+
+    layout._keep_compiled(ReadOnly())  # a system where nothing can be written works all the same
