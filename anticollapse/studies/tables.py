@@ -70,7 +70,8 @@ def percent(mean: float | None, std: float | None) -> str:
     if mean is None:
         return NONE
     digits = 1 if mean >= 0.01 or mean == 0 else 3
-    return f"{100 * mean:.{digits}f} %" + (NONE if std is None else f" ± {100 * std:.{digits}f}").replace(NONE, "")
+    tail = "" if std is None else f" ± {100 * std:.{digits}f}"
+    return f"{100 * mean:.{digits}f} %{tail}"
 
 
 def _spearman(row: RowFound, split: str) -> str:
