@@ -174,6 +174,19 @@ def test_a_really_full_file_system(tmp_path, tiny_encoder, pairs, options, setti
         subprocess.run(["umount", "-l", str(small)], check=True)
 
 
+def test_after_a_kill_with_nobody_there_the_queue_waits_until_somebody_looks(root, pairs, options, settings, forked):
+    long = dataclasses.replace(options, steps=100_000)
+    first, second = (
+        runs.start("sbert", "tiny", pairs, options=long, name=name, root=root, settings=settings)
+        for name in ("first", "second")
+    )
+    worker = store.read(first.folder).worker
+    os.kill(worker.pid, signal.SIGKILL)
+    wait_until(lambda: process.identify(worker.pid) != worker)
+    assert store.read(second.folder).state == "queued"  # as docs/runs.md says: no service has to stay alive
+    assert [run.state for run in runs.list_runs(root)] == ["running", "lost"]
+
+
 def test_two_servers_on_one_root_train_one_at_a_time(
     root, pairs, options, settings, fake, forker, monkeypatch, tmp_path
 ):

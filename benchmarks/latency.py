@@ -1,0 +1,98 @@
+"""Seconds until the page answers a widget, with and without a training in the background.
+
+    python benchmarks/latency.py [--clicks 20]
+
+The widget is "Worst under" of the Collapse page on the demo pairs: each click runs the sidebar, the strip and the whole
+page again. It has answered when the script has come to its end and the page's link says what was chosen. The training
+is an ordinary run (sbert from raw-mini, batch 32) with the threads that a run gets by default.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from first_figure import FLAGS, ROOT, wait
+
+ANSWERED = """name => (new URLSearchParams(location.search).get('worst') || 'raw-mini') === name
+    && document.querySelector('.stApp').dataset.testScriptState === 'notRunning'"""
+NAMES = ("raw-mini+centring", "raw-mini")
+
+
+def clicks(page: Any, number: int) -> list[float]:  # noqa: ANN401
+    """Seconds to each answer."""
+    group = page.get_by_role("radiogroup", name="Worst under")
+    seconds = []
+    for i in range(number):
+        began = time.perf_counter()
+        group.get_by_role("radio", name=NAMES[i % 2], exact=True).click()
+        page.wait_for_function(ANSWERED, arg=NAMES[i % 2], polling=20)
+        seconds.append(time.perf_counter() - began)
+    return seconds
+
+
+def report(what: str, seconds: list[float]) -> None:
+    ordered = sorted(seconds)
+    tenth = ordered[int(0.9 * (len(ordered) - 1))]
+    load = "/".join(f"{value:.1f}" for value in os.getloadavg())
+    print(
+        f"{what}: median {statistics.median(seconds):.2f} s, nine in ten within {tenth:.2f} s "
+        f"({len(seconds)} clicks; load {load} on {len(os.sched_getaffinity(0))} cores)",
+        flush=True,
+    )
+
+
+def main() -> None:
+    from playwright.sync_api import sync_playwright
+
+    from anticollapse import runs
+    from anticollapse.data import load_pairs
+    from anticollapse.training import TrainingOptions
+
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--clicks", type=int, default=20)
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as place, sync_playwright() as playwright:
+        root = Path(place) / "checkpoints"
+        shutil.copytree(ROOT / "checkpoints" / "raw-mini", root / "raw-mini")
+        os.environ |= {"ANTICOLLAPSE_CHECKPOINTS": str(root), "ANTICOLLAPSE_CACHE": f"{place}/cache"}
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.port", str(port)]
+        server = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        run = None
+        try:
+            wait(f"http://127.0.0.1:{port}/_stcore/health")
+            browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
+            page = browser.new_context(viewport={"width": 1440, "height": 1000}).new_page()
+            page.set_default_timeout(300_000)
+            page.goto(f"http://127.0.0.1:{port}")
+            page.get_by_text("How to read this page").wait_for()
+            clicks(page, 4)  # the first ones load what the later ones find
+            report("nothing else going on", clicks(page, args.clicks))
+            train, dev = (load_pairs("demo", split=split) for split in ("train", "dev"))
+            run = runs.start("sbert", "raw-mini", train, dev=dev, options=TrainingOptions(steps=100_000, patience=0))
+            page.get_by_test_id("stProgress").filter(has_text="step").wait_for()
+            before = runs.get(run.id).progress["step"]
+            report("while a training runs", clicks(page, args.clicks))
+            now = runs.get(run.id)
+            print(f"the training did {now.progress['step'] - before} steps meanwhile, with {now.threads} threads")
+        finally:
+            if run is not None:
+                runs.stop(run.id, wait=True)
+            server.kill()
+            server.wait()
+
+
+if __name__ == "__main__":
+    main()
