@@ -161,8 +161,8 @@ def _disagreements(made: Comparison, shown: list[Series]) -> None:
         alt="Pairs that the two encoders rank most differently",
     )
     st.caption(
-        "The columns of people and encoders hold the pair's place among all pairs, from 0 (the least similar) to 100 (the "
-        "most). Places and not cosines are compared, because a collapsed encoder gives high cosines to everything."
+        "The columns of people and encoders hold the pair's place among all pairs, from 0 (the least similar) to "
+        "100 (the most). Places and not cosines are compared: a collapsed encoder gives high cosines to everything."
     )
     rows = chosen["selection"]["rows"]
     label = "Take the ticked pair apart, token by token" if rows else "Take the first pair apart, token by token"
