@@ -5,7 +5,8 @@ from __future__ import annotations
 from anticollapse.pretraining.corpus import Corpus, is_corpus, load_corpus, prepare_corpus, save_corpus
 from anticollapse.pretraining.evaluation import Evaluation
 from anticollapse.pretraining.options import SIZES, PretrainingOptions
-from anticollapse.pretraining.run import PretrainingResult, pretrain
+from anticollapse.pretraining.position import PretrainingResult
+from anticollapse.pretraining.run import pretrain
 
 __all__ = [
     "SIZES",

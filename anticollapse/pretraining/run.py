@@ -6,9 +6,8 @@ import dataclasses
 import logging
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,7 +19,7 @@ from anticollapse.pretraining.corpus import Corpus, load_corpus, save_corpus
 from anticollapse.pretraining.engine import Stepper, make_optimizer, peak_flops
 from anticollapse.pretraining.evaluation import Evaluation, held_out, with_pairs
 from anticollapse.pretraining.export import MODEL, export
-from anticollapse.pretraining.loading import Item, Loader, Place
+from anticollapse.pretraining.loading import Item, Loader
 from anticollapse.pretraining.model import SAVED_DROPOUT, MaskedLanguageModel, build_model, flops_per_token
 from anticollapse.pretraining.options import (
     BATCH_TOKENS_CPU,
@@ -31,6 +30,7 @@ from anticollapse.pretraining.options import (
     rate_at,
 )
 from anticollapse.pretraining.packing import LONG_ROW, SHORT_ROW
+from anticollapse.pretraining.position import Position, PretrainingResult, Status
 from anticollapse.training import checkpoint
 from anticollapse.training.checkpoint import Checkpoint
 from anticollapse.training.export import versions
@@ -39,7 +39,6 @@ from anticollapse.training.telemetry import Callback, Journal
 
 logger = logging.getLogger(__name__)
 
-Status = Literal["done", "stopped"]
 Stop = Callable[[], bool]
 
 METRICS = "metrics.jsonl"
@@ -49,59 +48,6 @@ MODEL_PART, OPTIMIZER_PART = "model.", "optimizer."
 LOOK_EVERY_GPU = 50
 """Steps between two looks at loss and clock on a GPU: a look makes the host wait."""
 PROGRESS_SECONDS = 0.5
-
-
-@dataclass
-class Position:
-    """How far a run is; all of it is in the checkpoint.
-
-    Attributes:
-        step: Optimizer steps done.
-        tokens: Tokens seen, padding not counted.
-        places: Places computed, padding counted.
-        seconds: Time of the steps, over all parts; evaluations, checkpoints and compilation are not counted.
-        evaluations: Done so far.
-        loss: Mean loss of the steps since the last look, or of the look before.
-        place: Of the next batch.
-    """
-
-    step: int = 0
-    tokens: int = 0
-    places: int = 0
-    seconds: float = 0.0
-    evaluations: int = 0
-    loss: float = 0.0
-    place: Place = dataclasses.field(default_factory=Place)
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain JSON types."""
-        return dataclasses.asdict(self)
-
-    @staticmethod
-    def from_json(value: Mapping[str, Any]) -> Position:
-        """What :meth:`to_json` gave."""
-        return Position(**{**value, "place": Place(**value["place"])})
-
-
-@dataclass(frozen=True, kw_only=True)
-class PretrainingResult:
-    """How a pre-training ended.
-
-    Attributes:
-        output: The run's folder.
-        model: The encoder's folder.
-        status: ``done``, or ``stopped`` when there is more to do.
-        record: What the encoder's ``pretraining.json`` says.
-    """
-
-    output: Path
-    model: Path
-    status: Status
-    record: Mapping[str, Any]
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain JSON types."""
-        return {"output": str(self.output), "model": str(self.model), **self.record}
 
 
 def pretrain(
@@ -209,7 +155,10 @@ class Run:
                     where=str(self.output),
                     remedy="Resume with what it was started with, or choose another folder",
                 )
-        self.model.load_state_dict(saved.part(MODEL_PART), strict=False)  # tied weights are there once
+        weights = saved.part(MODEL_PART)
+        with torch.no_grad():
+            for name, weight in self.model.named_parameters():
+                weight.copy_(weights[name])
         checkpoint.restore_optimizer(self.optimizer, self.model, saved.part(OPTIMIZER_PART))
         checkpoint.restore_random_state(saved.tensors["random"], self.device)
         self.at = Position.from_json(saved.state["position"])
@@ -236,12 +185,10 @@ class Run:
             TrainingError: If the loss is no longer a number; the last encoder and checkpoint stay.
         """
         status = self._steps(stop)
-        if status == "done" and self.at.evaluations >= self.options.evaluations and self.record:
-            pass  # the evaluation of the last step has written it
-        else:
-            self._evaluate(status)
         if status == "stopped":
-            self._save()
+            self._save()  # first, as whoever stopped it may not wait for the evaluation
+        if status == "stopped" or not self.record:
+            self._evaluate(status)
         self._say("end", status=status, measures=self.record["measures"], seconds=self.at.seconds)
         return PretrainingResult(output=self.output, model=self.output / MODEL, status=status, record=self.record)
 
@@ -256,14 +203,15 @@ class Run:
                 self._look(since)
                 return "stopped"
             item = next(items)
-            shape = item.batch[0].shape
-            self._one(item)
-            new_shape = shape not in shapes
-            shapes.add(shape)
-            if new_shape and self.device.type == "cuda":
-                # What a first step takes to compile is no training time.
+            if self.device.type == "cuda" and item.batch[0].shape not in shapes:
+                # What the first step of a shape takes to compile is no training time.
+                shapes.add(item.batch[0].shape)
+                self._look(since)
+                self._one(item)
                 torch.cuda.synchronize(self.device)
                 since = time.perf_counter()
+            else:
+                self._one(item)
             if self.at.step % self.look_every == 0 or self._nearly_done(since):
                 since = self._look(since)
             if time.perf_counter() - last_progress > PROGRESS_SECONDS:
