@@ -139,7 +139,7 @@ def _difference(measure: Measure, verdict: str, one: Series, y: float, symbol: s
         },
         text=[html.escape(verdict)],
         hovertemplate=f"{kind}: %{{text}}<br>n = {measure.n:,} pairs<extra>{html.escape(one.name)}</extra>",
-        name=one.name,
+        name=html.escape(one.name),
         showlegend=False,
     )
 
@@ -151,7 +151,7 @@ def _parts(slices: Sequence[Slice], one: Series, *, first: bool) -> go.Bar:
         x=[s.name for s in slices],
         y=values,
         name=html.escape(one.name),
-        legendgroup=one.name,
+        legendgroup=html.escape(one.name),
         showlegend=first,
         marker_color=one.colour,
         error_y={
