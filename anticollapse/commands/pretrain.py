@@ -213,4 +213,5 @@ def _line(event: Event) -> str:
 
 def _command_line() -> list[str]:
     """What was asked for, with files by name: a card is read elsewhere."""
-    return [Path(part).name if "/" in part else part for part in sys.argv[1:]]
+    parts = [Path(part).name if "/" in part else part for part in sys.argv[1:]]
+    return parts if parts[:1] == ["pretrain"] else ["pretrain", *parts]
