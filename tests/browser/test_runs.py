@@ -1,25 +1,30 @@
-"""Train from the sidebar in a real browser: start, leave, come back, stop, resume, compare."""
+"""Train from the sidebar in a real browser: start, leave, come back, stop, resume, compare.
+
+So that no test depends on how fast the machine is, the training process is held (SIGSTOP) while two people and a
+restarted server look at it: what they show then has to be the step at which it stands.
+"""
 
 from __future__ import annotations
 
 import os
 import re
 import shutil
-import statistics
-import sys
+import signal
 import time
 from pathlib import Path
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 
 pytestmark = pytest.mark.skipif(
     "ANTICOLLAPSE_SLOW" not in os.environ,
-    reason="trains for minutes and failed now and then on a busy machine: set ANTICOLLAPSE_SLOW=1",
+    reason="trains in the background at low priority, which a busy machine starves: set ANTICOLLAPSE_SLOW=1",
 )
 
 ROOT = Path(__file__).resolve().parents[2]
-READY = "How to read this page"
-TIME = 120_000
+TIME = 300_000
+# Streamlit's own markup; see test_collapse.py.
+NOT_OURS = {"scrollable-region-focusable", "aria-allowed-attr", "nested-interactive", "label", "aria-input-field-name"}
 
 
 @pytest.fixture(scope="module")
@@ -38,30 +43,35 @@ def training_server(tmp_path_factory, root, server):
         "HF_HUB_OFFLINE": "1",
         "ANTICOLLAPSE_CHECKPOINTS": str(root),
         "ANTICOLLAPSE_RUNS_KEEP_FREE_MB": "0",
+        "ANTICOLLAPSE_RUNS_THREADS": "1",
+        "CUDA_VISIBLE_DEVICES": "",  # where a training takes a moment, there is nothing to see of it
     }
     running = type(server)(tmp_path_factory.mktemp("training-server"), environment)
     running.start()
     yield running
     running.stop()
-    from anticollapse import runs
+    from anticollapse.runs import store
 
-    for run in runs.list_runs(root):
-        runs.stop(run.id, wait=True, root=root)
+    for run in store.all_runs(root):
+        if run.state == "running":
+            os.killpg(run.worker.pid, signal.SIGKILL)
 
 
 @pytest.fixture(scope="module")
 def file():
     """Graded pairs of the demo, as somebody's own file."""
+    import numpy as np
+
     from anticollapse.data import export_csv, load_pairs
 
-    return export_csv(load_pairs("demo", split="train")).decode("utf-8-sig")
+    pairs = load_pairs("demo", split="train")
+    return export_csv(pairs.subset(np.arange(100)))
 
 
 def upload(page, content):
-    page.get_by_text("Drop a file into the sidebar").wait_for()
-    buffer = {"name": "mine.csv", "mimeType": "text/csv", "buffer": content.encode()}
-    page.locator("input[type=file]").set_input_files(buffer)
-    page.get_by_text(READY).wait_for()
+    page.get_by_text("Choose sentence pairs above first.").wait_for()
+    page.locator("input[type=file]").set_input_files({"name": "mine.csv", "mimeType": "text/csv", "buffer": content})
+    page.get_by_text(re.compile(r"Trains on \d\d pairs of mine\.csv")).wait_for()  # a fifth is held out
 
 
 def fill(page, label, value):
@@ -70,91 +80,106 @@ def fill(page, label, value):
     field.press("Enter")
 
 
-def strip(page):
-    return page.get_by_test_id("stProgress").filter(has_text=re.compile("step \\d+ of 60"))
+def the_run(root):
+    from anticollapse.runs import store
+
+    (run,) = store.all_runs(root)
+    return run
 
 
-def step(page):
-    return int(re.search(r"step (\d+) of", strip(page).first.inner_text()).group(1))
+def wait_until(condition, seconds=TIME / 1000):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
-def latency(page):
-    """Seconds from a click on a widget of the page to the answer."""
-    answers = []
-    names = ["raw-mini+centring", "raw-mini"]
-    group = page.get_by_role("radiogroup", name="Worst under")
-    for i in range(8):
-        wanted = names[i % 2]
-        frame = page.get_by_test_id("stMain").get_attribute("data-test-script-state")
-        began = time.monotonic()
-        group.get_by_role("radio", name=wanted, exact=True).click()
-        # The link is written and the script has come to its end.
-        page.wait_for_function(
-            "name => (new URLSearchParams(location.search).get('worst') || 'raw-mini') === name"
-            " && document.querySelector('.stApp').dataset.testScriptState === 'notRunning'",
-            arg=wanted,
-            polling=20,
-        )
-        assert frame is None or frame
-        answers.append(time.monotonic() - began)
-    return statistics.median(answers)
+def strip(page, step):
+    """The line above the page when it says that the training stands at this step."""
+    return page.get_by_test_id("stProgress").filter(has_text=f"step {step} of 60")
 
 
-@pytest.mark.timeout(280)
-def test_start_leave_come_back_stop_resume_and_compare(training_server, open_page, root, file, capsys):
-    page = open_page(f"{training_server.url}/?data=my+file")
+@pytest.mark.timeout(900)
+def test_start_leave_come_back_stop_resume_and_compare(training_server, open_page, root, file):
+    page = open_page(f"{training_server.url}/runs?data=my+file&encoders=raw-mini")
     page.set_default_timeout(TIME)
+    page.get_by_role("heading", name="Nothing was trained yet").wait_for()
     upload(page, file)
     fill(page, "Steps", 60)
-    fill(page, "Batch size", 96)
-    page.get_by_text("Trains on 6").wait_for()  # a fifth of the file is held out
+    fill(page, "Batch size", 4)
     page.get_by_role("button", name="Start", exact=True).click()
-    strip(page).wait_for()
+    wait_until(lambda: [f for f in root.iterdir() if re.fullmatch("[0-9a-f]{32}", f.name)])
+    wait_until(lambda: the_run(root).progress.get("step", 0) >= 2)
+    os.kill(the_run(root).worker.pid, signal.SIGSTOP)
+    step = the_run(root).progress["step"]
+    assert 2 <= step < 50
 
-    # The page answers while the training runs.
-    during = latency(page)
-    with capsys.disabled():
-        sys.stdout.write(f"\nmedian answer of a widget during a training: {during:.2f} s\n")
-
-    # It goes on when the page is loaded again, and a second person sees it too.
+    # It is there when the page is loaded again, a second person with the same link sees the same, and when the server
+    # is killed and started again it is there too.
+    strip(page, step).wait_for()
     page.reload()
-    strip(page).wait_for()
-    other = open_page(training_server.url)
-    other.set_default_timeout(TIME)
-    strip(other).wait_for()
-    assert abs(step(page) - step(other)) <= 5
-
-    # It goes on when the server is killed and started again.
-    other.wait_for_function(
-        "() => /step (\\d+) of/.exec(document.querySelector('[data-testid=stProgress]').innerText)[1] > 6"
-    )
+    strip(page, step).wait_for()
+    link = page.url
+    assert f"run={the_run(root).id}" in link
     training_server.stop()
     training_server.start()
-    page.goto(training_server.url)
-    strip(page).wait_for()
-    assert step(page) > 6
+    page.goto(link)
+    other = open_page(link)
+    other.set_default_timeout(TIME)
+    for one in (page, other):
+        strip(one, step).wait_for()
+    upload(page, file)
 
-    page.get_by_role("button", name="Stop", exact=True).first.click()
-    page.get_by_text("You stopped it.").first.wait_for()
-    page.get_by_role("link", name="Runs", exact=True).click()
+    other.get_by_role("button", name="Stop", exact=True).first.click()
+    page.get_by_role("button", name="Stopping …").first.wait_for()
+    os.kill(the_run(root).worker.pid, signal.SIGCONT)
+    for one in (page, other):
+        one.get_by_text("You stopped it.").first.wait_for()
+    stopped = the_run(root)
+    assert (stopped.state, stopped.attempts) == ("stopped", 1)
+    assert step <= stopped.progress["step"] < 60
+
     page.get_by_role("button", name="Resume", exact=True).click()
-    page.get_by_role("button", name="Show against its backbone").first.wait_for()
-    page.get_by_text(re.compile("done · (All 60 steps|Ended early)")).first.wait_for()
-    page.get_by_role("button", name="Show against its backbone").first.click()
+    for one in (page, other):
+        one.get_by_text(re.compile("done · (All 60 steps|Ended early)")).first.wait_for()
+    done = the_run(root)
+    assert (done.state, done.attempts) == ("done", 2)
+    assert done.progress["step"] > stopped.progress["step"]
+    page.get_by_role("button", name="Show against its backbone").last.click()
     heading = page.get_by_role("heading", name=re.compile(r"Unrelated sentences score .* under sbert from raw-mini"))
     heading.wait_for()
-    raw, tuned = (float(value) for value in re.findall(r"score (\d\.\d+) .* and (\d\.\d+)", heading.inner_text())[0])
-    assert tuned < raw - 0.1
-    ids = [folder.name for folder in root.iterdir() if re.fullmatch("[0-9a-f]{32}", folder.name)]
-    assert page.url.endswith(f"encoders=raw-mini&encoders={ids[0]}")
-
-    # In every session: the other one has it in its list.
-    again = open_page(page.url)
-    again.get_by_role("heading", name=re.compile(r"under sbert from raw-mini")).wait_for()
+    raw, tuned = (float(value) for value in re.findall(r"\d\.\d+", heading.inner_text())[:2])
+    assert tuned < raw - 0.02
+    assert page.url.endswith(f"encoders=raw-mini&encoders={done.id}")
     assert "Traceback" not in training_server.log.read_text()
 
 
-def test_the_downloaded_zip_loads(training_server, open_page, root, tmp_path):
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_no_serious_accessibility_problem_of_ours(training_server, open_page, theme):
+    page = open_page(f"{training_server.url}/runs", theme=theme)
+    page.locator(".js-plotly-plot").first.wait_for()
+    page.get_by_role("tab", name="Log").wait_for()
+    page.wait_for_function("() => document.querySelectorAll('[data-testid=stSkeleton]').length === 0")
+    # The strip is drawn anew every three seconds and pales when a busy machine takes long for it, so it is put away.
+    page.get_by_role("button", name="Close", exact=True).click()
+    page.get_by_role("button", name="Close", exact=True).wait_for(state="detached")
+    page.wait_for_function("() => document.querySelectorAll('[data-stale=true]').length === 0")
+    results = Axe().run(page, context={"exclude": [["[data-testid='stButtonGroup']"]]}).response
+    serious = [
+        (v["id"], v["nodes"][0]["html"][:200], v["nodes"][0]["failureSummary"][:300])
+        for v in results["violations"]
+        if v["impact"] in {"serious", "critical"} and v["id"] not in NOT_OURS
+    ]
+    assert serious == []
+
+
+def test_narrow_window_shows_everything(training_server, open_page):
+    page = open_page(f"{training_server.url}/runs", width=800)
+    page.locator(".js-plotly-plot").first.wait_for()
+    assert page.evaluate("document.documentElement.scrollWidth") <= 800
+
+
+def test_the_downloaded_zip_loads(training_server, open_page, tmp_path):
     from sentence_transformers import SentenceTransformer
 
     page = open_page(f"{training_server.url}/runs")
@@ -167,9 +192,10 @@ def test_the_downloaded_zip_loads(training_server, open_page, root, tmp_path):
 
 def test_delete_asks_first(training_server, open_page, root):
     page = open_page(f"{training_server.url}/runs")
+    folder = the_run(root).folder
     page.get_by_role("button", name="Delete", exact=True).click()
     page.get_by_text("There is no way back.").wait_for()
-    assert any(re.fullmatch("[0-9a-f]{32}", folder.name) for folder in root.iterdir())
+    assert folder.exists()
     page.get_by_role("button", name="Delete for good").click()
     page.get_by_role("heading", name="Nothing was trained yet").wait_for()
-    assert not any(re.fullmatch("[0-9a-f]{32}", folder.name) for folder in root.iterdir())
+    assert not folder.exists()
