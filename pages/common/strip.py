@@ -13,6 +13,8 @@ from pages.common.state import escape
 
 BUSY, IDLE = 1.0, 3.0
 """Seconds between two looks, with and without something going on."""
+SIDEBAR = ("data", "split")
+"""What of the link belongs to the sidebar and so to every page."""
 RECENT = 12 * 3600.0
 """Seconds for which a new session is told of a run that has ended."""
 
@@ -119,13 +121,18 @@ def show_button(run: Run, key: str) -> None:
     if st.button("Show against its backbone", key=key, icon=":material/compress:", on_click=choose, args=(run,)):
         # Not in the callback: a button that is put away before it is drawn again never says that it was pressed.
         st.session_state.setdefault("_runs_away", set()).add(run.id)
-        st.switch_page("pages/collapse.py")
+        _go_to("pages/collapse.py")
 
 
 def _details_button(run: Run) -> None:
     if st.button("Details", key=f"strip_details_{run.id}", icon=":material/model_training:"):
         training.show(run.id)
-        st.switch_page("pages/runs.py")
+        _go_to("pages/runs.py")
+
+
+def _go_to(page: str) -> None:
+    """Switch the page; without naming what the link keeps, Streamlit refuses where a widget is bound to it."""
+    st.switch_page(page, query_params={key: st.query_params.get_all(key) for key in SIDEBAR if key in st.query_params})
 
 
 def choose(run: Run) -> None:

@@ -119,12 +119,14 @@ def test_one_click_shows_a_run_against_its_backbone(open_app, put, monkeypatch):
     import streamlit as st
 
     asked = []
-    monkeypatch.setattr(st, "switch_page", asked.append)
+    monkeypatch.setattr(st, "switch_page", lambda page, *, query_params: asked.append((page, dict(query_params))))
     run = put("done")
-    app = open_app("collapse.py").run()
+    app = open_app("collapse.py")
+    app.query_params["split"] = "test"
+    app.run()
     app.button(key=f"strip_show_{run.id}").click().run()
     assert not app.exception
-    assert asked == ["pages/collapse.py"]
+    assert asked == [("pages/collapse.py", {"split": ["test"]})]
     assert app.multiselect(key="encoders").value == ["tiny", run.id]
     app.run()
     assert not app.exception
@@ -136,13 +138,13 @@ def test_details_of_a_failure_are_one_click_away(app, put, monkeypatch):
     import streamlit as st
 
     asked = []
-    monkeypatch.setattr(st, "switch_page", asked.append)
+    monkeypatch.setattr(st, "switch_page", lambda page, *, query_params: asked.append((page, dict(query_params))))
     failed, other = put("failed", "bad"), put("queued", "good")
     app.query_params["run"] = other.id
     app.run()
     assert app.main.subheader[-1].value == "good"
     app.button(key=f"strip_details_{failed.id}").click().run()
-    assert asked == ["pages/runs.py"]
+    assert asked == [("pages/runs.py", {})]
     app.run()
     assert app.main.subheader[-1].value == "bad"
 

@@ -150,7 +150,8 @@ def test_start_leave_come_back_stop_resume_and_compare(training_server, open_pag
     heading.wait_for()
     raw, tuned = (float(value) for value in re.findall(r"\d\.\d+", heading.inner_text())[:2])
     assert tuned < raw - 0.02
-    assert page.url.endswith(f"encoders=raw-mini&encoders={done.id}")
+    assert f"encoders=raw-mini&encoders={done.id}" in page.url
+    assert "data=my+file" in page.url
     assert "Traceback" not in training_server.log.read_text()
 
 
