@@ -28,7 +28,7 @@ from anticollapse.encoding.batching import (
 )
 from anticollapse.encoding.cache import EmbeddingCache
 from anticollapse.encoding.path import read_path
-from anticollapse.encoding.tokens import TokenEmbeddings
+from anticollapse.encoding.tokens import TokenEmbeddings, special_ids
 from anticollapse.errors import CancelledError, EncoderError
 
 logger = logging.getLogger(__name__)
@@ -240,7 +240,7 @@ class Encoder:
             if progress is not None:
                 progress(done, len(sentences))
         ids = np.unique(tokens.ids)
-        special = np.isin(tokens.ids, np.array(transformer.tokenizer.all_special_ids, np.int32))
+        special = np.isin(tokens.ids, np.array(special_ids(transformer.tokenizer), np.int32))
         texts = transformer.tokenizer.convert_ids_to_tokens([int(i) for i in ids])
         vocabulary = {int(i): str(text) for i, text in zip(ids, texts, strict=True)}
         return TokenEmbeddings(
@@ -266,6 +266,25 @@ class Encoder:
         if self.transformer is None or self.transformer.tokenizer is None:
             raise EncoderError(f"{self.name} has no tokens: its first module is no transformer")
         return self._tokenise(sentences)
+
+    def word_pieces(self, words: Sequence[str]) -> list[NDArray[np.int64]]:
+        """Token ids of words alone: without the encoder's prompt and special tokens, and not cut off.
+
+        Args:
+            words: W words; a leading space is kept, because byte-level tokenizers split differently without it.
+
+        Raises:
+            EncoderError: The encoder has no transformer with a tokenizer.
+        """
+        if self.transformer is None or self.transformer.tokenizer is None:
+            raise EncoderError(f"{self.name} has no tokens: its first module is no transformer")
+        if not words:
+            return []
+        with self._lock:
+            found = self.transformer.tokenizer(
+                list(words), add_special_tokens=False, truncation=False, padding=False, verbose=False
+            )["input_ids"]
+        return [np.asarray(ids, np.int64) for ids in found]
 
     def _encode_on_base(
         self,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from anticollapse.encoding.encoder import CHUNK, Cancelled, Encoder, Progress
 from anticollapse.encoding.readable import TokenStyle, style_of
+from anticollapse.encoding.tokens import special_ids, unpooled_start
 from anticollapse.errors import CancelledError, DataError, EncoderError
 
 MAX_COUNT_BYTES = 64 * 2**20
@@ -21,7 +22,10 @@ MAX_COUNT_BYTES = 64 * 2**20
 WORD_MARKS: Mapping[TokenStyle, str] = {"sentencepiece": "▁", "byte-level": "Ġ"}
 """What tokenizers that mark the start of a word write before it."""
 
-_LINE = re.compile(r"(.*?)(?:[\t ,;]+)(\d{1,18})")
+_LINE = re.compile(r"(\S.*?)[\t ,;]+(\d{1,18})")
+_GROUPED = re.compile(r"\d{1,3}(?:,\d{3})+")
+_TWO_WAYS = re.compile(r"\S.*?(?:[ ,;]+[1-9]\d{0,2}(?:,\d{3})+|[ ;]+[1-9]\d{0,2}(?: \d{3})+)")
+"""The end of "the 1,234": "the" 1,234 times, or "the 1" 234 times."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,8 @@ class TokenCounts:
         n_sentences: Sentences counted; 0 for a reference count.
         source: Where the counts come from, to complete "counted in ...".
         unmatched: Lines of a reference count that gave no token.
+        special_share: ``(V,)`` share of special tokens in all tokens where ``counts`` holds none of them (see
+            :meth:`with_special_share`), or None.
     """
 
     counts: NDArray[np.int64]
@@ -43,6 +49,7 @@ class TokenCounts:
     n_sentences: int
     source: str
     unmatched: int = 0
+    special_share: NDArray[np.float64] | None = field(default=None, repr=False)
 
     @property
     def total(self) -> int:
@@ -57,15 +64,40 @@ class TokenCounts:
 
     @cached_property
     def ranks(self) -> NDArray[np.int64]:
-        """``(V,)`` rank by frequency from 1; 0 for special tokens, and a last shared rank for ids that never occur."""
+        """``(V,)`` rank by frequency from 1; 0 for special tokens, and a last shared rank for ids that never occur.
+
+        How rare those are nobody knows: ask :attr:`unseen` before a rank is taken for a frequency.
+        """
         ranks = np.full(len(self.counts), len(self.ranking) + 1, np.int64)
         ranks[self.ranking] = np.arange(1, len(self.ranking) + 1)
         ranks[self.special] = 0
         return ranks
 
+    @cached_property
+    def unseen(self) -> NDArray[np.bool_]:
+        """``(V,)`` ordinary tokens that were never counted, so that their frequency is unknown."""
+        return (self.counts == 0) & ~self.special
+
     def probabilities(self) -> NDArray[np.float64]:
         """``(V,)`` share of each id in all tokens."""
-        return self.counts / max(self.total, 1)
+        shares = self.counts / max(self.total, 1)
+        if self.special_share is None:
+            return shares
+        return np.asarray(shares * (1 - self.special_share.sum()) + self.special_share)
+
+    @property
+    def lacks_specials(self) -> bool:
+        """Whether no special token was counted: a word list holds none, though they stand in every sentence."""
+        return self.special_share is None and not self.counts[self.special].any()
+
+    def with_special_share(self, text: TokenCounts) -> TokenCounts:
+        """The same frequencies of ordinary tokens, with the share of special tokens that a text has.
+
+        Args:
+            text: Counts of the same tokenizer in some text.
+        """
+        share = np.where(self.special, text.probabilities(), 0.0)
+        return replace(self, special_share=share, source=f"{self.source}, special tokens in {text.source}")
 
 
 def count_tokens(
@@ -77,6 +109,8 @@ def count_tokens(
     cancelled: Cancelled | None = None,
 ) -> TokenCounts:
     """Count tokens as the encoder reads them, in chunks, with no forward pass.
+
+    The encoder's own prompt counts where the pooling averages it, and not where the pooling leaves it out.
 
     Args:
         encoder: Whose tokenizer counts.
@@ -95,7 +129,10 @@ def count_tokens(
         if cancelled is not None and cancelled():
             raise CancelledError("counting tokens was stopped")
         part = sentences[start : start + CHUNK]
-        counts += np.bincount(encoder.tokenise(part).ids, minlength=len(counts))
+        tokens = encoder.tokenise(part)
+        place = np.arange(len(tokens.ids)) - np.repeat(tokens.offsets[:-1], tokens.lengths)
+        pooled = place >= unpooled_start(encoder.path.pooling, tokens.prompt_length)
+        counts += np.bincount(tokens.ids[pooled], minlength=len(counts))
         if progress is not None:
             progress(start + len(part), len(sentences))
     where = f"{source} ({len(sentences):,} sentences)" if source else f"the {len(sentences):,} sentences given"
@@ -107,7 +144,8 @@ def read_counts(source: Path | bytes, encoder: Encoder, *, name: str = "") -> To
 
     A text that is a token of the encoder counts for it: as the tokenizer writes it where the file holds its marks
     (``##ing``, ``▁the``), else as the start of a word. Any other text is tokenised, and each of its tokens gets the
-    count. Space, tab, comma or semicolon stand before the count; a first line without a count is taken as a header.
+    count, without the encoder's own prompt. Space, tab, comma or semicolon stand before the count; a first line without
+    a count is taken as a header. Thousands separators are read after a tab only: elsewhere "the 1,234" has two readings.
 
     Args:
         source: The file, or its content.
@@ -115,7 +153,7 @@ def read_counts(source: Path | bytes, encoder: Encoder, *, name: str = "") -> To
         name: What to call the file in messages.
 
     Raises:
-        DataError: The file is too large, no UTF-8, or a line has no count.
+        DataError: The file is too large, no UTF-8, or a line has no count or one that can be read in two ways.
         EncoderError: The encoder has no tokenizer.
     """
     label = name or (source.name if isinstance(source, Path) else "reference count")
@@ -134,12 +172,12 @@ def read_counts(source: Path | bytes, encoder: Encoder, *, name: str = "") -> To
         else:
             counts[known] += amount
     unmatched = 0
-    tokens = encoder.tokenise([word for word, _ in pieces])
-    for i, (_, amount) in enumerate(pieces):
-        ids = tokens.ids[tokens.offsets[i] : tokens.offsets[i + 1]]
-        ids = ids[~special[ids]]
-        unmatched += not len(ids)
-        np.add.at(counts, ids, amount)
+    # A byte-level tokenizer splits a word without the space before it into other pieces than inside a sentence.
+    start = " " if mark == WORD_MARKS["byte-level"] else ""
+    for ids, (_, amount) in zip(encoder.word_pieces([start + word for word, _ in pieces]), pieces, strict=True):
+        kept = ids[~special[ids]]
+        unmatched += not len(kept)
+        np.add.at(counts, kept, amount)
     if not counts.any():
         raise DataError(f"no line counts a token of {encoder.name}", where=label, remedy="Check the file's encoding")
     return TokenCounts(counts, special, vocabulary, 0, label, unmatched)
@@ -160,7 +198,7 @@ def token_vocabulary(encoder: Encoder) -> tuple[tuple[str, ...], NDArray[np.bool
     for token, i in by_token.items():
         names[i] = token
     special = np.zeros(size, bool)
-    special[[int(i) for i in tokenizer.all_special_ids]] = True
+    special[special_ids(tokenizer)] = True
     return tuple(names), special
 
 
@@ -184,12 +222,22 @@ def _content(source: Path | bytes, label: str) -> str:
 def _parse(text: str, label: str) -> tuple[list[str], list[int]]:
     words: list[str] = []
     amounts: list[int] = []
-    for number, line in enumerate(text.split("\n"), start=1):
-        match = _LINE.fullmatch(line.rstrip())
-        if match and match[1].strip():
+    for number, raw in enumerate(text.split("\n"), start=1):
+        line = raw.strip()
+        word, tab, amount = line.rpartition("\t")
+        if tab and word and _GROUPED.fullmatch(amount.strip()):
+            line = f"{word}\t{amount.strip().replace(',', '')}"  # a tab says where the token ends
+        elif not tab and _TWO_WAYS.fullmatch(line):
+            raise DataError(
+                "the count on this line can be read in two ways",
+                where=f"{label}, row {number}",
+                remedy="Write counts without thousands separators (1234), or put a tab before them",
+            )
+        match = _LINE.fullmatch(line)
+        if match:
             words.append(match[1].strip())
             amounts.append(int(match[2]))
-        elif line.strip() and number > 1:
+        elif line and number > 1:
             raise DataError(
                 "this line is no token followed by its count",
                 where=f"{label}, row {number}",

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from anticollapse.encoding.encoder import Cancelled, Encoder, Progress
 from anticollapse.encoding.path import segment_sums
 from anticollapse.encoding.readable import TokenStyle, readable_sentence, token_style
-from anticollapse.encoding.tokens import TokenEmbeddings
+from anticollapse.encoding.tokens import TokenEmbeddings, unpooled_start
 from anticollapse.errors import CancelledError, EncoderError
 
 CHUNK_SENTENCES = 1000
@@ -32,6 +32,7 @@ class TokenParts:
         truncated: ``(N,)`` whether the sentence was longer than the encoder reads.
         vocabulary: Token strings by id, for the ids that occur.
         style: How the tokenizer marks words.
+        unpooled: Tokens at the start of each sentence that are a prompt and not pooled: their parts are 0.
     """
 
     parts: NDArray[np.float64]
@@ -43,6 +44,7 @@ class TokenParts:
     truncated: NDArray[np.bool_]
     vocabulary: dict[int, str]
     style: TokenStyle
+    unpooled: int = 0
 
     @property
     def n_sentences(self) -> int:
@@ -135,6 +137,7 @@ def split_into_parts(encoder: Encoder, tokens: TokenEmbeddings) -> TokenParts:
         truncated=tokens.truncated,
         vocabulary=tokens.vocabulary,
         style=token_style(transformer.tokenizer) if transformer is not None else "plain",
+        unpooled=unpooled_start(path.pooling, tokens.prompt_length),
     )
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from sentence_transformers.sentence_transformer.modules import Pooling
 
 
 @dataclass(frozen=True)
@@ -16,7 +18,7 @@ class TokenEmbeddings:
         vectors: ``(T, d)`` float32, or ``(L, T, d)`` when layers were asked for; padding is left out.
         offsets: ``(N + 1,)`` tokens of sentence ``i`` are ``offsets[i]:offsets[i + 1]``.
         ids: ``(T,)`` token ids.
-        special: ``(T,)`` whether the token is one of the tokenizer's own ([CLS], [SEP], …).
+        special: ``(T,)`` whether the token is one of the tokenizer's own ([CLS], [SEP], …; see :func:`special_ids`).
         truncated: ``(N,)`` whether the sentence was longer than the encoder reads.
         layers: The layers of the first axis of ``vectors``; empty when only the last one was asked for.
         vocabulary: Token strings by id, for the ids that occur.
@@ -68,3 +70,27 @@ class TokenEmbeddings:
     def sentence(self, index: int) -> NDArray[np.float32]:
         """``(n, d)`` (or ``(L, n, d)``) token vectors of one sentence."""
         return self.vectors[..., self.offsets[index] : self.offsets[index + 1], :]
+
+
+def special_ids(tokenizer: Any) -> list[int]:  # noqa: ANN401  tokenizers share no base that can be named
+    """Ids that a tokenizer adds to every text, such as [CLS] and [SEP].
+
+    What stands for a piece of the text ([UNK] for a word that is not in the vocabulary, [MASK] where somebody wrote it)
+    is a token like any other, unless the same id also opens, ends or pads a text, as in GPT-2.
+
+    Args:
+        tokenizer: A transformers tokenizer.
+    """
+    framing = {getattr(tokenizer, f"{role}_token_id", None) for role in ("bos", "eos", "cls", "sep", "pad")}
+    stands_in = {getattr(tokenizer, f"{role}_token_id", None) for role in ("unk", "mask")} - framing
+    return sorted({int(i) for i in tokenizer.all_special_ids} - {int(i) for i in stands_in if i is not None})
+
+
+def unpooled_start(pooling: Pooling | None, prompt_length: int | None) -> int:
+    """How many tokens at the start of each sentence are a prompt that the pooling leaves out.
+
+    Args:
+        pooling: The encoder's pooling.
+        prompt_length: Tokens of its prompt (with what stands before it), or None.
+    """
+    return 0 if pooling is None or pooling.include_prompt else prompt_length or 0

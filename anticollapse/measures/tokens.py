@@ -33,6 +33,11 @@ IntArray = NDArray[np.int64]
 BAND_EDGES = (10, 100, 1_000, 10_000)
 """Last frequency rank of each band; special tokens are a band of their own, before the first."""
 
+UNSEEN = "not in the reference"
+"""Name of the band of tokens whose frequency is unknown, after all others."""
+
+N_BANDS = len(BAND_EDGES) + 3
+
 MIN_OCCURRENCES = 3
 """Token types that occur less often are left out of the correlation of norm and frequency: their mean norm is noise."""
 
@@ -126,9 +131,9 @@ class Band:
     """Token types of neighbouring frequency ranks.
 
     Attributes:
-        name: ``special``, ``1–10``, ``11–100``, …
+        name: ``special``, ``1–10``, ``11–100``, … or ``not in the reference``.
         low: First rank; 0 for special tokens.
-        high: Last rank; None for the last band, which holds every rarer token.
+        high: Last rank; None for the band of every rarer token, and for tokens that were never counted.
         n_types: Types of this band that occur.
         n_tokens: Their occurrences.
         token_share: Their share of all tokens.
@@ -248,8 +253,10 @@ class TokenUseSweep:
         self.weighted = np.zeros(size)  # Σ n aₜ by type
         self.norms = np.zeros(size)
         self.labels: dict[int, str] = {}
-        # Band 0 holds special tokens (rank 0), then the ranks up to each edge, then all rarer ones.
-        self.band = np.digitize(counts.ranks, [1, *(edge + 1 for edge in BAND_EDGES)])
+        # Band 0 holds special tokens (rank 0), then the ranks up to each edge, then all rarer ones, then those that the
+        # reference does not know: in a short one their shared last rank would be among the first.
+        ranked = np.digitize(counts.ranks, [1, *(edge + 1 for edge in BAND_EDGES)])
+        self.band = np.where(counts.unseen, N_BANDS - 1, ranked)
         self.band_weighted: list[FloatArray] = []
         self.band_tokens: list[FloatArray] = []
         self.n_zero = 0
@@ -258,10 +265,13 @@ class TokenUseSweep:
     def add(self, parts: TokenParts) -> None:
         """Take in token parts of sentences that were in no earlier call."""
         shares = contributions(parts)
-        lengths = parts.lengths
-        sentence = np.repeat(np.arange(parts.n_sentences), lengths)
-        usable = np.isfinite(shares)
-        self.n_zero += parts.n_sentences - len(np.unique(sentence[usable]))
+        sentence = np.repeat(np.arange(parts.n_sentences), parts.lengths)
+        directed = np.isfinite(shares)
+        self.n_zero += parts.n_sentences - len(np.unique(sentence[directed]))
+        # A prompt that is not pooled is no part of the mean, so it is none of its tokens either.
+        place = np.arange(len(sentence)) - np.repeat(parts.offsets[:-1], parts.lengths)
+        usable = directed & (place >= parts.unpooled)
+        lengths = np.bincount(sentence[usable], minlength=parts.n_sentences)
         self.n_cut += int(parts.truncated.sum())
         ids, size = parts.ids[usable], len(self.occurrences)
         weighted = shares[usable] * lengths[sentence[usable]]
@@ -272,18 +282,16 @@ class TokenUseSweep:
             if int(i) not in self.labels:
                 text = parts.vocabulary[int(i)]
                 self.labels[int(i)] = text if self.reference.special[i] else readable(text, parts.style)
-        n_bands = len(BAND_EDGES) + 2
-        cell = sentence[usable] * n_bands + self.band[ids]
-        shape = (parts.n_sentences, n_bands)
-        size = parts.n_sentences * n_bands
+        cell = sentence[usable] * N_BANDS + self.band[ids]
+        shape = (parts.n_sentences, N_BANDS)
+        size = parts.n_sentences * N_BANDS
         self.band_weighted.append(np.bincount(cell, weighted, minlength=size).reshape(shape).astype(np.float64))
         self.band_tokens.append(np.bincount(cell, minlength=size).reshape(shape).astype(np.float64))
 
     def finish(self, groups: IntArray | None = None, *, seed: int = 0) -> TokenUse:
         """The result; arguments as :func:`token_use` takes them, groups in the order in which sentences were added."""
-        n_bands = len(BAND_EDGES) + 2
-        weighted = np.concatenate(self.band_weighted) if self.band_weighted else np.zeros((0, n_bands))
-        tokens = np.concatenate(self.band_tokens) if self.band_tokens else np.zeros((0, n_bands))
+        weighted = np.concatenate(self.band_weighted) if self.band_weighted else np.zeros((0, N_BANDS))
+        tokens = np.concatenate(self.band_tokens) if self.band_tokens else np.zeros((0, N_BANDS))
         types = self._types()
         bands = tuple(self._bands(types, weighted, tokens, groups))
         frequent = slice(1, 3)  # ranks 1 to 100
@@ -322,14 +330,16 @@ class TokenUseSweep:
     ) -> Iterator[Band]:
         of_type = self.band[types.ids]
         total = max(float(tokens.sum()), 1.0)
-        lows = [0, 1, *(edge + 1 for edge in BAND_EDGES)]
-        highs = [0, *BAND_EDGES, None]
-        for b, (low, high) in enumerate(zip(lows, highs, strict=True)):
+        lows = [0, 1, *(edge + 1 for edge in BAND_EDGES), len(self.reference.ranking) + 1]
+        highs = [0, *BAND_EDGES, None, None]
+        ranked = [f"{low:,}–{high:,}" if high else f"{low:,} and rarer" for low, high in zip(lows, highs, strict=True)]
+        names = ["special", *ranked[1:-1], UNSEEN]
+        for b, (name, low, high) in enumerate(zip(names, lows, highs, strict=True)):
             n_types = int((of_type == b).sum())
             if not n_types:
                 continue
             yield Band(
-                name="special" if b == 0 else f"{low:,}–{high:,}" if high is not None else f"{low:,} and rarer",
+                name=name,
                 low=low,
                 high=high,
                 n_types=n_types,
@@ -341,6 +351,9 @@ class TokenUseSweep:
 
     def _notes(self) -> Iterator[str]:
         yield f"Tokens are ranked by their frequency in {self.reference.source}."
+        unseen = int((self.reference.unseen & (self.occurrences > 0)).sum())
+        if unseen:
+            yield f"{unseen:,} different tokens do not occur there, so their frequency is unknown."
         if self.reference.unmatched:
             yield f"{self.reference.unmatched:,} lines of the reference count gave no token of this encoder."
         if self.n_zero:

@@ -106,7 +106,8 @@ def test_token_vectors_average_to_the_sentence_vector(tiny_encoder):
     np.testing.assert_allclose(means, sentences.vectors, atol=2e-6)
     assert tokens.text(tokens.ids[0]) == "[CLS]"
     assert tokens.special[0]
-    assert tokens.special.sum() == 2 * len(texts) + (tokens.ids == 1).sum()
+    assert tokens.special.sum() == 2 * len(texts)  # not [UNK], which stands for a piece of the text
+    assert (tokens.ids == 1).any()
     np.testing.assert_array_equal(tokens.lengths, sentences.n_tokens)
 
 

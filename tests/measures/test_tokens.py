@@ -7,8 +7,19 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.modules import Pooling
 
-from anticollapse.encoding import TokenCounts, TokenParts, count_tokens, iter_token_parts, load_encoder, token_parts
+from anticollapse.encoding import (
+    Encoder,
+    TokenCounts,
+    TokenParts,
+    count_tokens,
+    iter_token_parts,
+    load_encoder,
+    read_counts,
+    token_parts,
+)
 from anticollapse.measures.tokens import TypeUse, contributions, norm_against_frequency, token_use
 
 TEXT = ["the dog is red", "the cat is eating the food.", "a man plays guitars", "is the", "two dogs , two cats", "the"]
@@ -123,9 +134,43 @@ def test_bands_follow_the_reference_and_not_the_text():
     reference = np.arange(200, 0, -1)
     use = token_use([parts], replace(counts, counts=reference))
     assert [(b.name, b.n_types) for b in use.bands] == [("1–10", 2)]
-    reference[[1, 2]] = 0  # the reference never saw them: rarer than all others
+    reference[[1, 2]] = 0  # the reference never saw them
     use = token_use([parts], replace(counts, counts=reference))
-    assert [(b.name, b.n_types) for b in use.bands] == [("101–1,000", 2)]
+    assert [(b.name, b.n_types) for b in use.bands] == [("not in the reference", 2)]
+
+
+def test_tokens_that_a_short_reference_lacks_are_not_among_the_most_frequent(tiny):
+    counts = read_counts(b"the 50\nis 40\na 30\ndog 20\ncat 10\n", tiny)
+    use = token_use(iter_token_parts(tiny, TEXT), counts)
+    bands = {band.name: band for band in use.bands}
+    assert list(bands) == ["special", "1–10", "not in the reference"]
+    assert bands["1–10"].n_types == 5
+    listed = {"the", "is", "a", "dog", "cat"}
+    tokens = tiny.encode_tokens(TEXT)
+    texts = [tokens.text(i) for i in tokens.ids]
+    expected = sum(text in listed for text in texts) / len(texts)
+    assert use.measures["frequent_dominance"].details["token_share"] == pytest.approx(expected)
+    assert sum(band.vector_share.value for band in use.bands) == pytest.approx(1)
+    assert any("different tokens do not occur there" in note for note in use.notes)
+
+
+def test_a_prompt_that_is_not_pooled_is_no_token_of_the_mean(tiny):
+    prompts = {"q": "three rivers "}
+    model = SentenceTransformer(
+        modules=[tiny.transformer, Pooling(32, "mean", include_prompt=False)],
+        device="cpu",
+        prompts=prompts,
+        default_prompt_name="q",
+    )
+    encoder = Encoder(model, name="prompted", digest="p")
+    parts = token_parts(encoder, TEXT)
+    use = token_use([parts], count_tokens(encoder, TEXT))
+    assert not {"[CLS]", "three", "rivers"} & set(use.types.labels)
+    assert use.n_tokens == len(parts.ids) - len(TEXT) * parts.unpooled
+    assert use.types.vector_share.sum() == pytest.approx(1)
+    alike = replace(parts, parts=np.where(parts.coefficients[:, None] > 0, parts.coefficients[:, None], 0.0))
+    for band in token_use([alike], count_tokens(encoder, TEXT)).bands:
+        assert band.dominance.value == pytest.approx(1)  # all pooled tokens contribute alike
 
 
 def test_interval_covers_and_groups_widen_it(tiny):
