@@ -13,7 +13,7 @@ from anticollapse.doctor import Report
 from anticollapse.errors import AntiCollapseError
 from anticollapse.figures import compare as figures
 from anticollapse.figures.style import CONFIG, Series
-from pages.common import comparing, state, work
+from pages.common import comparing, state, studying, work
 
 TITLE = "Which encoder is better?"
 PLACE = "place by "
@@ -52,6 +52,7 @@ def main() -> None:
             "vectors and not the outcome have no interval for their difference; compare their own intervals."
         )
     _downloads(made, shown, key, names, bench.fit_name)
+    studying.draw()
     _how_to_read(bench)
 
 
@@ -148,7 +149,7 @@ def _disagreements(made: Comparison, shown: list[Series]) -> None:
     config: dict[str, object] = {"row": number("row", width=55), "label": number("label", format="%.1f", width=55)}
     places = [name for name in frame.columns if name.startswith(PLACE)]
     config |= {name: number(name.removeprefix(PLACE), format="%.0f", width=90, help=name) for name in places}
-    config |= {name: st.column_config.TextColumn(name, width=245) for name in ("sentence 1", "sentence 2")}
+    config |= {name: st.column_config.TextColumn(name, width=225) for name in ("sentence 1", "sentence 2")}
     key = "disagree_" + hashlib.sha256(f"{made.pairs.digest}{made.names}{encoder}".encode()).hexdigest()[:16]
     chosen = st.dataframe(
         frame,

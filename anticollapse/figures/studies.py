@@ -1,0 +1,138 @@
+"""Figures of studies: the published claims beside what was measured, and what the size of the queue does."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from anticollapse.figures.style import CURED, FURTHER, RAW, axis_title, base_layout
+
+ZERO = "#7C8594"  # seen on white and on black
+ROW = 46
+
+
+@dataclass(frozen=True)
+class ClaimPoint:
+    """A claim and what was measured.
+
+    Attributes:
+        name: What is compared with what.
+        claimed: The claimed difference in points, or None.
+        measured: The measured one.
+        interval: Its 95 % interval, or None.
+    """
+
+    name: str
+    claimed: float | None
+    measured: float
+    interval: tuple[float, float] | None
+
+
+@dataclass(frozen=True)
+class QueuePoint:
+    """A row of the queue study.
+
+    Attributes:
+        variant: The system.
+        queue: Size of the queue in batches.
+        spearman: Mean Spearman × 100 over the seeds.
+        std: Its standard deviation over the seeds, or None.
+        false_negatives: Share of the negatives that mean the same, or None.
+    """
+
+    variant: str
+    queue: float
+    spearman: float
+    std: float | None
+    false_negatives: float | None
+
+
+def claims_figure(points: Sequence[ClaimPoint]) -> go.Figure:
+    """Claimed and measured differences; one row a claim.
+
+    Args:
+        points: The claims.
+    """
+    rows = list(range(len(points)))
+    figure = go.Figure()
+    low = [0.0 if p.interval is None else p.measured - p.interval[0] for p in points]
+    high = [0.0 if p.interval is None else p.interval[1] - p.measured for p in points]
+    figure.add_trace(
+        go.Scatter(
+            x=[p.measured for p in points],
+            y=rows,
+            mode="markers",
+            name="measured here, 95 % interval",
+            marker={"size": 11, "color": CURED},
+            error_x={"symmetric": False, "array": high, "arrayminus": low, "color": CURED, "thickness": 2.5},
+            hovertemplate="measured %{x:+.2f} points<extra></extra>",
+        )
+    )
+    claimed = [(p.claimed, row) for row, p in enumerate(points) if p.claimed is not None]
+    figure.add_trace(
+        go.Scatter(
+            x=[value for value, _ in claimed],
+            y=[row for _, row in claimed],
+            mode="markers",
+            name="claimed",
+            marker={"size": 13, "symbol": "diamond-open", "color": FURTHER[0], "line": {"width": 2.5}},
+            hovertemplate="claimed %{x:+.2f} points<extra></extra>",
+        )
+    )
+    figure.add_vline(x=0, line={"color": ZERO, "width": 1.5, "dash": "dot"})
+    figure.update_xaxes(title_text="difference in Spearman (points × 100)")
+    names = [html.escape(p.name).replace(" to ", "<br>to ") for p in points]
+    figure.update_yaxes(
+        tickvals=rows,
+        ticktext=names,
+        range=[len(rows) - 0.5, -0.5],
+        automargin=True,
+        title_text="system",
+        showgrid=False,
+    )
+    base_layout(figure, height=max(300, 150 + ROW * len(points)), revision="claims")
+    return figure.update_layout(showlegend=True, margin={"l": 20})
+
+
+def queue_figure(points: Sequence[QueuePoint]) -> go.Figure:
+    """Spearman and the share of false negatives against the size of the queue; one line a system.
+
+    Args:
+        points: Rows of the study.
+    """
+    figure = make_subplots(1, 2, horizontal_spacing=0.12)
+    by_variant: Mapping[str, list[QueuePoint]] = {p.variant: [] for p in points}
+    for point in sorted(points, key=lambda p: p.queue):
+        by_variant[point.variant].append(point)
+    for (variant, some), colour in zip(by_variant.items(), (RAW, CURED, *FURTHER), strict=False):
+        for column, values in enumerate(
+            (
+                [p.spearman for p in some],
+                [None if p.false_negatives is None else 100 * p.false_negatives for p in some],
+            ),
+            start=1,
+        ):
+            errors = {"array": [p.std or 0.0 for p in some], "color": colour} if column == 1 else None
+            figure.add_trace(
+                go.Scatter(
+                    x=[p.queue for p in some],
+                    y=values,
+                    error_y=errors,
+                    mode="lines+markers",
+                    name=html.escape(variant),
+                    legendgroup=html.escape(variant),
+                    showlegend=column == 1,
+                    line={"color": colour, "width": 2},
+                    hovertemplate=f"queue %{{x}} × batch: %{{y:.2f}}<extra>{html.escape(variant)}</extra>",
+                ),
+                row=1,
+                col=column,
+            )
+    figure.update_xaxes(title_text=axis_title("size of the queue (× batch)", 2))
+    figure.update_yaxes(title_text="Spearman, test (× 100)", col=1)
+    figure.update_yaxes(title_text="false negatives (%)", rangemode="tozero", col=2)
+    return base_layout(figure, revision="queue").update_layout(showlegend=True)
