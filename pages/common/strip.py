@@ -13,8 +13,6 @@ from pages.common.state import escape
 
 BUSY, IDLE = 1.0, 3.0
 """Seconds between two looks, with and without something going on."""
-SIDEBAR = ("data", "split")
-"""What of the link belongs to the sidebar and so to every page."""
 RECENT = 12 * 3600.0
 """Seconds for which a new session is told of a run that has ended."""
 
@@ -131,8 +129,8 @@ def _details_button(run: Run) -> None:
 
 
 def _go_to(page: str) -> None:
-    """Switch the page; without naming what the link keeps, Streamlit refuses where a widget is bound to it."""
-    st.switch_page(page, query_params={key: st.query_params.get_all(key) for key in SIDEBAR if key in st.query_params})
+    """Switch the page; told nothing about the link, Streamlit refuses where a widget is bound to it."""
+    st.switch_page(page, query_params={})
 
 
 def choose(run: Run) -> None:
