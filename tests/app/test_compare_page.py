@@ -100,7 +100,7 @@ def test_a_failing_encoder_is_a_message_and_the_others_are_compared(app):
 
 
 def test_a_bad_file_is_one_message(app):
-    upload(app, "bad.csv", "sentence1,sentence2,score\na,b,oops\n")
+    upload(app, "bad.csv", "sentence1,sentence2,score\na,b,1\nc,d,oops\n")
     assert not app.exception
     assert len(app.error) == 1
 
