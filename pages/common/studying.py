@@ -83,7 +83,7 @@ def _plain(folder: Path, name: str) -> Plain | None:
 def _study(plain: Plain) -> None:
     plan = plain["plan"]
     missing = len(plain["missing"])
-    state = f"; {missing:,} runs are still missing" if missing else ""
+    state = "; one run is still missing" if missing == 1 else f"; {missing:,} runs are still missing" if missing else ""
     seeds = max((len(row["seeds"]) for row in plain["rows"]), default=0)
     trained = "one seed" if seeds == 1 else f"up to {seeds} seeds"
     sizes = f"{plan['pairs']['train']['n']:,} pairs to train on, {plan['pairs']['test']['n']:,} to test on"
