@@ -37,7 +37,7 @@ from anticollapse.measures.tokens import TokenUse, TokenUseSweep
 PAIRS_AT_ONCE = 1000
 """Pairs whose token vectors are in memory together: about 100 MB for 768 dimensions; a tenth of it for all layers."""
 
-TOLERANCE = 1e-4
+TOLERANCE = 1e-5
 """Largest difference between the sum of contributions and the encoder's cosine that rounding explains."""
 
 IntArray = NDArray[np.int64]
@@ -86,14 +86,14 @@ class TokenReport:
     use_obstacle: str = ""
     curve_obstacle: str = ""
 
-    def to_json(self) -> dict[str, Any]:
-        """Plain JSON types."""
+    def to_json(self, *, top: int = 50) -> dict[str, Any]:
+        """Plain JSON types, with the ``top`` most dominant token types."""
         return {
             "encoder": self.encoder,
             "digest": self.digest,
             "pairs": self.pairs,
             "frequencies": None if self.counts is None else self.counts.source,
-            "tokens": None if self.use is None else self.use.to_json(),
+            "tokens": None if self.use is None else self.use.to_json(top=top),
             "tokens_undefined": self.use_obstacle,
             "removal": [curve.to_json() for curve in self.curves],
             "removal_undefined": self.curve_obstacle,
@@ -117,6 +117,7 @@ class PairExplanation:
         cosine: The encoder's own cosine; None when a vector is zero.
         attribution: The exact sum over token pairs; None where ``obstacle`` says why.
         obstacle: Why there is none.
+        truncated: Whether each sentence is longer than the encoder reads, so that its end has no tokens here.
     """
 
     encoder: str
@@ -125,6 +126,16 @@ class PairExplanation:
     cosine: float | None
     attribution: Attribution | None
     obstacle: str = ""
+    truncated: tuple[bool, bool] = (False, False)
+
+    @property
+    def cut_note(self) -> str:
+        """Which sentences were cut, as a sentence; empty when none was."""
+        which = [name for name, cut in zip(("first", "second"), self.truncated, strict=True) if cut]
+        if not which:
+            return ""
+        noun, own = ("sentences are", "their ends were") if len(which) > 1 else ("sentence is", "its end was")
+        return f"The {' and the '.join(which)} {noun} longer than {self.encoder} reads: {own} not read."
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON types."""
@@ -144,6 +155,7 @@ class PairExplanation:
             "sentence2": self.sentence2,
             "cosine": self.cosine,
             "undefined": self.obstacle,
+            "truncated": list(self.truncated),
             **matrix,
         }
 
@@ -164,23 +176,24 @@ def explain_pair(
         linear), or where the sum is not the encoder's cosine to within rounding.
     """
     pair = (sentence1, sentence2)
-    vectors = encoder.encode(pair, cache=cache).vectors.astype(np.float64)
+    encoded = encoder.encode(pair, cache=cache)
+    vectors, cut = encoded.vectors.astype(np.float64), (bool(encoded.truncated[0]), bool(encoded.truncated[1]))
     norms = np.linalg.norm(vectors, axis=1)
     cosine = float(np.clip(vectors[0] @ vectors[1] / norms.prod(), -1, 1)) if norms.all() else None
     obstacle = exact_obstacle(encoder)
     if obstacle:
-        return PairExplanation(encoder.name, *pair, cosine, None, obstacle)
+        return PairExplanation(encoder.name, *pair, cosine, None, obstacle, cut)
     attribution = attribute(token_parts(encoder, pair))
     if attribution.cosine is None or cosine is None:
-        return PairExplanation(encoder.name, *pair, None, None, attribution.undefined)
+        return PairExplanation(encoder.name, *pair, None, None, attribution.undefined, cut)
     off = abs(attribution.cosine - cosine)
     # Contributions are computed in float32 even where the encoder uses bfloat16: then theirs is the exact cosine.
     if off > TOLERANCE and encoder.precision == "float32":
         obstacle = (
             f"the contributions of {encoder.name} sum to {attribution.cosine:.5f}, not to its cosine {cosine:.5f}"
         )
-        return PairExplanation(encoder.name, *pair, cosine, None, obstacle)
-    return PairExplanation(encoder.name, *pair, cosine, attribution)
+        return PairExplanation(encoder.name, *pair, cosine, None, obstacle, cut)
+    return PairExplanation(encoder.name, *pair, cosine, attribution, truncated=cut)
 
 
 def examine_tokens(

@@ -11,13 +11,13 @@ import unicodedata
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, NamedTuple, get_args
 
 from tqdm import tqdm
 
 from anticollapse.cures import open_encoder
-from anticollapse.cures.text import fit_source
-from anticollapse.data import ColumnMap, OnBadRow, PairSet, Scale, load_pairs
+from anticollapse.cures.text import fit_overlap, fit_source, overlap_note
+from anticollapse.data import ColumnMap, Limits, OnBadRow, PairSet, Scale, load_pairs
 from anticollapse.encoding import EmbeddingCache, Encoder
 from anticollapse.encoding.encoder import Progress
 from anticollapse.errors import OptionError
@@ -88,6 +88,17 @@ def add_reading_arguments(parser: argparse.ArgumentParser) -> None:
         default="error",
         help="stop at the first row that cannot be used (default), or skip such rows and count them",
     )
+    caps = Limits()
+    reading.add_argument(
+        "--max-rows", type=int, default=caps.max_rows, metavar="N", help=f"most rows (default {caps.max_rows:,})"
+    )
+    reading.add_argument(
+        "--max-mib",
+        type=int,
+        default=caps.max_bytes // 2**20,
+        metavar="N",
+        help=f"largest file in MiB, twice as much unpacked (default {caps.max_bytes // 2**20})",
+    )
 
 
 def pairs_from(args: argparse.Namespace) -> PairSet:
@@ -102,7 +113,9 @@ def pairs_from(args: argparse.Namespace) -> PairSet:
 
 def reading_from(args: argparse.Namespace) -> dict[str, Any]:
     """Keyword arguments of :func:`anticollapse.data.load_pairs` that say how a file is read."""
-    return {"columns": args.columns, "scale": args.scale, "on_bad_row": args.on_bad_row}
+    size = args.max_mib * 2**20
+    limits = Limits(max_rows=args.max_rows, max_bytes=size, max_unpacked_bytes=2 * size)
+    return {"columns": args.columns, "scale": args.scale, "on_bad_row": args.on_bad_row, "limits": limits}
 
 
 def column_map(text: str) -> ColumnMap:
@@ -150,16 +163,64 @@ def writable(output: Path) -> Iterator[None]:
 
 
 def open_from(args: argparse.Namespace, pairs: str) -> Encoder:
-    """The encoder of the arguments; a cure is fitted on the text that belongs to ``pairs``, never on ``pairs``."""
+    """The encoder of the arguments.
+
+    A cure is fitted on ``--fit-on``, else on the training text that belongs to ``pairs``. That may be the very
+    sentences it is judged on (``--pairs stsb:train``): where that matters, use :func:`open_judged`.
+
+    Args:
+        args: With what :func:`add_encoder_arguments` adds.
+        pairs: A named set, or a file.
+    """
+    return _open(args, pairs)[0]
+
+
+def open_judged(args: argparse.Namespace, pairs: PairSet) -> tuple[Encoder, FitNote]:
+    """The encoder of the arguments, and whether its cure was fitted on sentences that it is judged on.
+
+    Args:
+        args: With what :func:`add_encoder_arguments` and :func:`add_pairs_arguments` add.
+        pairs: What it is judged on.
+    """
+    encoder, text = _open(args, args.pairs)
+    overlap = fit_overlap(text, pairs.sentences)
+    return encoder, FitNote(overlap, overlap_note(overlap, len(set(pairs.sentences))))
+
+
+class FitNote(NamedTuple):
+    """What a cure was fitted on that it should not have been.
+
+    Attributes:
+        overlap: Different sentences that it was fitted on and is judged on.
+        text: As a sentence; empty when there are none.
+    """
+
+    overlap: int
+    text: str
+
+    def to_json(self) -> dict[str, object]:
+        """Plain JSON types."""
+        return {"fit_overlap": self.overlap, "fit_note": self.text}
+
+
+def _open(args: argparse.Namespace, pairs: str) -> tuple[Encoder, Sequence[str]]:
+    """The encoder, and the text that its cures were fitted on."""
+    text: list[str] = []
+
+    def read() -> Sequence[str]:
+        text.extend(load_pairs(args.fit_on or fit_source(pairs)).sentences)
+        return text
+
     with progress_bar("fitting text") as progress:
-        return open_encoder(
+        encoder = open_encoder(
             args.encoder,
-            lambda: load_pairs(args.fit_on or fit_source(pairs)).sentences,
+            read,
             device=args.device,
             precision=args.precision,
             cache=cache_from(args),
             progress=progress,
         )
+    return encoder, text
 
 
 def cache_from(args: argparse.Namespace) -> EmbeddingCache | None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from pathlib import Path
 
 from anticollapse.commands.common import (
+    ROLES,
     add_encoder_arguments,
     add_reading_arguments,
     cache_from,
@@ -17,7 +19,7 @@ from anticollapse.commands.common import (
 from anticollapse.commands.doctor import Subparsers
 from anticollapse.cures import CURES, cure_encoder, prescriptions, save_cured, split_name
 from anticollapse.cures.cure import SEPARATOR
-from anticollapse.data import load_pairs
+from anticollapse.data import ColumnMap, Limits, load_pairs
 from anticollapse.encoding import load_encoder, read_counts
 from anticollapse.errors import OptionError
 
@@ -40,7 +42,13 @@ def add_parser(subparsers: Subparsers) -> None:
     parser.add_argument(
         "--text", metavar="FILE_OR_NAME", help="unlabelled text to fit on: a file, or a named set such as stsb:train"
     )
-    parser.add_argument("--counts", type=Path, metavar="FILE", help="a reference count for cures that weigh tokens")
+    parser.add_argument(
+        "--counts",
+        type=Path,
+        metavar="FILE",
+        help="a reference count for cures that weigh tokens, one token or word and its count a line; drop-frequent "
+        "then needs no --text, sif takes the frequency of special tokens from it",
+    )
     parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="a folder that does not exist yet")
     add_reading_arguments(parser)
     parser.set_defaults(run=run)
@@ -54,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
     """
     base_name, given = split_name(args.encoder)
     name = f"{given}{SEPARATOR}{args.cure}" if given else args.cure
-    needs_text = any(prescription.cure.needs_text for prescription in prescriptions(name))
+    needs_text = any(prescription.cure.reads_text(counted=bool(args.counts)) for prescription in prescriptions(name))
     if needs_text and not args.text:
         raise OptionError(f"{name} is fitted on text", remedy="Name it: --text FILE_OR_NAME")
     with writable(args.output):
@@ -70,10 +78,46 @@ def run(args: argparse.Namespace) -> int:
         cured = cure_encoder(
             base, name, text, source=args.text or "", counts=counts, cache=cache_from(args), progress=progress
         )
-    save_cured(cured, args.output)
+    save_cured(cured, args.output, command=command(args))
     fitted = f", fitted on {len(set(text)):,} sentences of {args.text}" if needs_text else ""
+    fitted += f", with the counts in {args.counts}" if args.counts else ""
     print(f"{args.output}: {cured.name}, {cured.dim} dimensions{fitted}", file=sys.stderr)
     return 0
+
+
+def command(args: argparse.Namespace) -> str:
+    """The command line that was given, for the model card: with every option that changes the vectors.
+
+    Args:
+        args: Of this command.
+    """
+    words = ["python", "-m", "anticollapse", "cure", args.cure, args.encoder]
+    for option, value in (
+        ("--text", args.text),
+        ("--counts", args.counts),
+        ("--columns", None if args.columns is None else _columns(args.columns)),
+        ("--scale", args.scale),
+        ("--on-bad-row", args.on_bad_row if args.on_bad_row != "error" else None),
+        *_caps(args),
+        ("--device", args.device),
+        ("--precision", args.precision if args.precision != "float32" else None),
+        ("--output", args.output),
+    ):
+        words += [] if value is None else [option, str(value)]
+    return shlex.join(words).replace("\n", " ")
+
+
+def _caps(args: argparse.Namespace) -> list[tuple[str, int | None]]:
+    """Limits of reading that are not the default ones."""
+    usual = Limits()
+    given = (("--max-rows", "max_rows", usual.max_rows), ("--max-mib", "max_mib", usual.max_bytes // 2**20))
+    return [(option, getattr(args, name, None)) for option, name, value in given if getattr(args, name, None) != value]
+
+
+def _columns(columns: ColumnMap) -> str:
+    """As :func:`~anticollapse.commands.common.column_map` reads it."""
+    given = {role: getattr(columns, role) for role in ROLES}
+    return ",".join(f"{role}={value}" for role, value in given.items() if value is not None)
 
 
 def _parameters(name: str) -> str:

@@ -10,7 +10,7 @@ from anticollapse.commands.common import (
     add_pairs_arguments,
     add_seed_argument,
     cache_from,
-    open_from,
+    open_judged,
     pairs_from,
     print_json,
     progress_bar,
@@ -49,26 +49,28 @@ def run(args: argparse.Namespace) -> int:
         AntiCollapseError: Whatever the user can mend.
     """
     pairs = pairs_from(args)
-    encoder = open_from(args, args.pairs)
+    encoder, fit = open_judged(args, pairs)
     with progress_bar("encoding") as progress:
         report = examine(encoder, pairs, cache=cache_from(args), seed=args.seed, progress=progress)
     if args.json:
-        print_json({**report.to_json(), "reader_notes": list(pairs.notes), "skipped_rows": len(pairs.skipped)})
+        notes = {"reader_notes": list(pairs.notes), "skipped_rows": len(pairs.skipped)}
+        print_json({**report.to_json(), **fit.to_json(), **notes})
     else:
-        print(describe(report, pairs))
+        print(describe(report, pairs, note=fit.text))
     return 0
 
 
-def describe(report: Report, pairs: PairSet) -> str:
+def describe(report: Report, pairs: PairSet, *, note: str = "") -> str:
     """The report as text.
 
     Args:
         report: What was found.
         pairs: On which set.
+        note: What the reader must know first, as a sentence.
     """
     diagnosis = report.diagnosis
     lines = [f"{report.encoder} on {pairs.name}: {pairs.n:,} rows, {len(pairs.sentences):,} different sentences"]
-    lines += [f"  {note}" for note in (*pairs.notes, *diagnosis.notes)]
+    lines += [f"  {one}" for one in (*pairs.notes, *([note] if note else []), *diagnosis.notes)]
     cut = int(report.truncated.sum())
     if cut:
         lines.append(f"  {cut:,} rows have a sentence of more than {report.max_tokens} tokens; its end was not read.")

@@ -58,6 +58,8 @@ def describe(explanation: PairExplanation, *, width: int = 120) -> str:
     """
     cosine = "undefined" if explanation.cosine is None else f"{explanation.cosine:.4f}"
     lines = [f"{explanation.encoder}: cosine {cosine}"]
+    if explanation.cut_note:
+        lines.append(f"  {explanation.cut_note}")
     found = explanation.attribution
     if found is None:
         return "\n".join([*lines, f"No explanation by tokens: {explanation.obstacle}."])
@@ -70,12 +72,17 @@ def describe(explanation: PairExplanation, *, width: int = 120) -> str:
         "",
         "Strongest token pairs",
         table(
-            ["first", "second", "contribution", "of the cosine"],
+            ["first", "second", "contribution", *(["of the cosine"] if found.has_shares else [])],
             [
-                [pair.token1, pair.token2, f"{pair.contribution:.4f}", f"{pair.contribution / found.matrix.sum():.1%}"]
+                [
+                    pair.token1,
+                    pair.token2,
+                    f"{pair.contribution:.4f}",
+                    *([f"{pair.contribution / found.matrix.sum():.1%}"] if found.has_shares else []),
+                ]
                 for pair in found.strongest(STRONGEST)
             ],
-            right=(2, 3),
+            right=(2, 3) if found.has_shares else (2,),
         ),
     ]
     return "\n".join(lines)

@@ -10,7 +10,7 @@ from anticollapse.commands.common import (
     add_pairs_arguments,
     add_seed_argument,
     cache_from,
-    open_from,
+    open_judged,
     pairs_from,
     print_json,
     progress_bar,
@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
         AntiCollapseError: Whatever the user can mend.
     """
     pairs = pairs_from(args)
-    encoder = open_from(args, args.pairs)
+    encoder, fit = open_judged(args, pairs)
     counts = read_counts(args.counts, encoder) if args.counts else None
     with progress_bar("token vectors") as progress:
         report = examine_tokens(
@@ -69,13 +69,14 @@ def run(args: argparse.Namespace) -> int:
             progress=progress,
         )
     if args.json:
-        print_json({**report.to_json(), "reader_notes": list(pairs.notes), "skipped_rows": len(pairs.skipped)})
+        found = report.to_json(top=args.top)
+        print_json({**found, **fit.to_json(), "reader_notes": list(pairs.notes), "skipped_rows": len(pairs.skipped)})
     else:
-        print(describe(report, pairs, top=args.top, seed=args.seed))
+        print(describe(report, pairs, top=args.top, seed=args.seed, note=fit.text))
     return 0
 
 
-def describe(report: TokenReport, pairs: PairSet, *, top: int = 20, seed: int = 0) -> str:
+def describe(report: TokenReport, pairs: PairSet, *, top: int = 20, seed: int = 0, note: str = "") -> str:
     """The report as text.
 
     Args:
@@ -83,9 +84,10 @@ def describe(report: TokenReport, pairs: PairSet, *, top: int = 20, seed: int = 
         pairs: On which set.
         top: How many dominant tokens are listed.
         seed: Seed of the bootstrap of the gain.
+        note: What the reader must know first, as a sentence.
     """
     lines = [f"{report.encoder} on {pairs.name}: {pairs.n:,} rows, {len(pairs.sentences):,} different sentences"]
-    lines += [f"  {note}" for note in pairs.notes]
+    lines += [f"  {one}" for one in (*pairs.notes, *([note] if note else []))]
     lines += _describe_use(report.use, top) if report.use else ["", f"No contributions: {report.use_obstacle}."]
     if report.curve_obstacle:
         lines += ["", f"No removal curve: {report.curve_obstacle}."]

@@ -68,7 +68,7 @@ def model_card(encoder: CuredEncoder, folder: Path, *, command: str = "") -> str
     Args:
         encoder: The encoder.
         folder: Where it is saved.
-        command: The command that made it; default: the equivalent one.
+        command: The command that made it; default: one that does the same with default options.
     """
     base = encoder.origin
     standard, own = _module_names(encoder)
@@ -130,6 +130,9 @@ def cure_command(encoder: CuredEncoder, folder: Path) -> str:
     text = next((fit for fit in encoder.fits if fit.n_sentences), None)
     if text is not None:
         words += ["--text", text.source or "TEXT"]
+    counted = next((fit for fit in encoder.fits if fit.counts_digest), None)
+    if counted is not None:
+        words += ["--counts", counted.counts.partition(", special tokens in ")[0]]
     return shlex.join([*words, "--output", str(folder)]).replace("\n", " ")
 
 
@@ -144,10 +147,14 @@ def _section(fit: Fit) -> list[str]:
         source = f"`{_inline(fit.source)}`, " if fit.source else ""
         lines.append(f"| fitted on | {source}{fit.n_sentences:,} different sentences, without labels |")
         lines.append(f"| their SHA-256 | `{fit.text_digest}` (sorted, each ended by a zero byte) |")
+    elif fit.counts_digest:
+        lines.append("| fitted on | the token counts alone: no text was read |")
     else:
         lines.append("| fitted on | nothing: it needs no text |")
     if fit.counts:
         lines.append(f"| tokens counted in | {_inline(fit.counts)} |")
+    if fit.counts_digest:
+        lines.append(f"| SHA-256 of the count | `{fit.counts_digest}` |")
     return [*lines, ""]
 
 

@@ -39,9 +39,11 @@ class TokenStep:
 
     Attributes:
         weights: Counts and parameter values to ``(V,)`` weights.
+        weighs_specials: Whether special tokens are weighed by their frequency, which word lists do not hold.
     """
 
     weights: Callable[[TokenCounts, Values], NDArray[np.float64]]
+    weighs_specials: bool = False
 
 
 @dataclass(frozen=True)
@@ -112,7 +114,19 @@ class Cure:
     @property
     def needs_text(self) -> bool:
         """Whether it is fitted on text at all."""
-        return any(not isinstance(step, LayerStep) for step in self.steps)
+        return self.reads_text(counted=False)
+
+    def reads_text(self, *, counted: bool) -> bool:
+        """Whether it is fitted on text.
+
+        Args:
+            counted: Token counts are there already (a reference count). Then text is needed for sentence vectors, and
+                for the frequency of special tokens.
+        """
+        return any(
+            isinstance(step, SentenceStep) or (isinstance(step, TokenStep) and (step.weighs_specials or not counted))
+            for step in self.steps
+        )
 
 
 class Prescription(NamedTuple):

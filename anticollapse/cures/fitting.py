@@ -53,6 +53,7 @@ class Fit:
         source: What they are called.
         text_digest: SHA-256 of them.
         counts: Where the token counts come from; empty when none were needed.
+        counts_digest: SHA-256 of the reference count's file; empty when there was none.
     """
 
     prescription: Prescription
@@ -60,6 +61,7 @@ class Fit:
     source: str
     text_digest: str
     counts: str = ""
+    counts_digest: str = ""
 
 
 class CuredEncoder(Encoder):
@@ -107,7 +109,7 @@ def apply_cure(
         base: The encoder; it is not changed, and the result shares its weights.
         prescription: The cure and its values.
         text: What to fit on.
-        counts: Token counts to use instead of the text's own.
+        counts: Token counts to use instead of the text's own (a reference count).
         cache: Sentence vectors on disk.
         progress: Called with (sentences done, sentences).
         cancelled: Asked between batches.
@@ -121,23 +123,23 @@ def apply_cure(
     name = f"{base.name}{SEPARATOR}{prescription.text}"
     _check_order(base, prescription)
     origin = base.origin if isinstance(base, CuredEncoder) else base
-    used = (text.digest if cure.needs_text else "") + (counts.source if counts is not None else "")
-    known = counts
+    known = _frequencies(base, cure.steps, text, counts, cancelled)
+    reads_text = cure.reads_text(counted=counts is not None)
+    used = (text.digest if reads_text else "") + (counts.source if counts is not None else "")
     encoder = base
     for step in cure.steps:
-        if isinstance(step, TokenStep) and known is None:
-            known = count_tokens(base, text.sentences, source=text.source, cancelled=cancelled)
         modules = _modules(encoder, step, values, text, known, cache=cache, progress=progress, cancelled=cancelled)
         if modules is None:
             continue
         fit = Fit(
             prescription,
-            n_sentences=len(text.sentences) if cure.needs_text else 0,
-            source=text.source if cure.needs_text else "",
-            text_digest=text.digest if cure.needs_text else "",
-            counts=known.source if known is not None and cure.level == "token" else "",
+            n_sentences=len(text.sentences) if reads_text else 0,
+            source=text.source if reads_text else "",
+            text_digest=text.digest if reads_text else "",
+            counts=known.source if known is not None else "",
+            counts_digest=known.digest if known is not None else "",
         )
-        given = _amounts(known) if cure.level == "token" else ""
+        given = _amounts(known)
         stage = f"{base.digest}/{cure.name}{dict(values)}/{used}/{given}/{len(modules)}"
         encoder = CuredEncoder(
             _model(base.model, modules),
@@ -150,6 +152,25 @@ def apply_cure(
             base=encoder if isinstance(step, SentenceStep) else None,
         )
     return cast("CuredEncoder", encoder)
+
+
+def _frequencies(
+    base: Encoder, steps: Sequence[Step], text: FitText, counts: TokenCounts | None, cancelled: Cancelled | None
+) -> TokenCounts | None:
+    """The counts that weigh tokens; None where no step does."""
+    weighing = [step for step in steps if isinstance(step, TokenStep)]
+    if not weighing:
+        return None
+    if counts is None:
+        return count_tokens(base, text.sentences, source=text.source, cancelled=cancelled)
+    if not (any(step.weighs_specials for step in weighing) and counts.lacks_specials):
+        return counts
+    if not text.sentences:
+        raise OptionError(
+            "the reference count has no special tokens, which this cure weighs by their frequency",
+            remedy="Give unlabelled text too: their frequency is taken from it",
+        )
+    return counts.with_special_share(count_tokens(base, text.sentences, source=text.source, cancelled=cancelled))
 
 
 def _modules(

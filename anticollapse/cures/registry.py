@@ -64,7 +64,7 @@ CURES: dict[str, Cure] = {
             "Weighs rare tokens more than frequent ones, then removes the direction that all sentences share.",
             "Arora et al. 2017",
             "https://openreview.net/forum?id=SyK00v5xx",
-            (TokenStep(tokens.sif), SentenceStep(linear.without_common_component)),
+            (TokenStep(tokens.sif, weighs_specials=True), SentenceStep(linear.without_common_component)),
             (
                 Parameter("a", "Smoothing: the smaller, the less frequent tokens count.", 1e-3, 1e-9, 1e3, whole=False),
                 Parameter("components", "Shared directions that are removed.", 1, 0),
@@ -157,7 +157,8 @@ def cure_encoder(
         sentences: Unlabelled text to fit on; never the pairs that the cure is judged on. Duplicates count once, order
             does not matter, and their vectors are not kept in memory.
         source: What the text is called, for the model card.
-        counts: Token counts to use instead of the text's own (a reference count).
+        counts: Token counts to use instead of the text's own (a reference count); where it holds no special tokens, SIF
+            takes their frequency from the text.
         cache: Sentence vectors on disk.
         progress: Called with (sentences done, sentences), from 0 again for each step that reads vectors.
         cancelled: Asked between batches.

@@ -1,6 +1,8 @@
-"""Which text a training-free cure is fitted on: training text, never the pairs it is judged on."""
+"""Which text a training-free cure is fitted on, and whether sentences it is judged on are among it."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from anticollapse.data import SOURCES, PairSet, load_pairs
 
@@ -12,7 +14,8 @@ def fit_source(pairs: str) -> str:
         pairs: A named set, with or without a split, or a file.
 
     Returns:
-        ``NAME:train`` for a named set; ``demo:train`` for a file, whose own rows are what the cure is judged on.
+        ``NAME:train`` for a named set, also for ``NAME:train`` itself (:func:`fit_overlap` tells); ``demo:train`` for a
+        file, whose own rows are what the cure is judged on.
     """
     name = pairs.partition(":")[0]
     return f"{name if name in SOURCES else 'demo'}:train"
@@ -25,3 +28,28 @@ def fit_pairs(pairs: str) -> PairSet:
         DataError: It is not to be had here.
     """
     return load_pairs(fit_source(pairs))
+
+
+def fit_overlap(fitted: Sequence[str], judged: Sequence[str]) -> int:
+    """How many different sentences that a cure is judged on are among those it was fitted on.
+
+    Args:
+        fitted: Text of the fit.
+        judged: Sentences of the measures.
+    """
+    return len(set(fitted) & set(judged))
+
+
+def overlap_note(overlap: int, judged: int) -> str:
+    """The overlap as a sentence; empty when there is none.
+
+    Args:
+        overlap: Of :func:`fit_overlap`.
+        judged: Different sentences that are judged.
+    """
+    if not overlap:
+        return ""
+    return (
+        f"The cure was fitted on {overlap:,} of the {judged:,} different sentences it is judged on here, "
+        "so it looks better than it is."
+    )

@@ -13,7 +13,7 @@ LEFT_OUT = 1e-7
 """Weight of a token that is left out.
 
 Not 0: a sentence of nothing but such tokens ("Is it?") would have no vector at all. With equal tiny weights it keeps
-its plain mean, and in every other sentence the tokens left out add less than float32 rounds off.
+its plain mean, and in every other sentence the tokens left out add about 1e-6 of the vector.
 """
 
 
@@ -21,7 +21,8 @@ def sif(counts: TokenCounts, values: Values) -> NDArray[np.float64]:
     """Smooth inverse frequency: a / (a + p(token)).
 
     Arora et al. 2017, https://openreview.net/forum?id=SyK00v5xx. Special tokens are tokens too: they occur in every
-    sentence, so their weight is small. A token that the text never shows has weight 1.
+    sentence, so their weight is small. A token that the text never shows has weight 1. Counts without special tokens
+    need their share first (:meth:`~anticollapse.encoding.TokenCounts.with_special_share`).
 
     Args:
         counts: Token counts of unlabelled text.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -41,6 +42,7 @@ class TokenCounts:
         unmatched: Lines of a reference count that gave no token.
         special_share: ``(V,)`` share of special tokens in all tokens where ``counts`` holds none of them (see
             :meth:`with_special_share`), or None.
+        digest: SHA-256 of the file of a reference count; empty for counts of text.
     """
 
     counts: NDArray[np.int64]
@@ -50,6 +52,7 @@ class TokenCounts:
     source: str
     unmatched: int = 0
     special_share: NDArray[np.float64] | None = field(default=None, repr=False)
+    digest: str = ""
 
     @property
     def total(self) -> int:
@@ -76,7 +79,7 @@ class TokenCounts:
     @cached_property
     def unseen(self) -> NDArray[np.bool_]:
         """``(V,)`` ordinary tokens that were never counted, so that their frequency is unknown."""
-        return (self.counts == 0) & ~self.special
+        return np.asarray((self.counts == 0) & ~self.special)
 
     def probabilities(self) -> NDArray[np.float64]:
         """``(V,)`` share of each id in all tokens."""
@@ -145,7 +148,7 @@ def read_counts(source: Path | bytes, encoder: Encoder, *, name: str = "") -> To
     A text that is a token of the encoder counts for it: as the tokenizer writes it where the file holds its marks
     (``##ing``, ``▁the``), else as the start of a word. Any other text is tokenised, and each of its tokens gets the
     count, without the encoder's own prompt. Space, tab, comma or semicolon stand before the count; a first line without
-    a count is taken as a header. Thousands separators are read after a tab only: elsewhere "the 1,234" has two readings.
+    a count is taken as a header. Thousands separators are read after a tab only: "the 1,234" has two readings.
 
     Args:
         source: The file, or its content.
@@ -157,7 +160,8 @@ def read_counts(source: Path | bytes, encoder: Encoder, *, name: str = "") -> To
         EncoderError: The encoder has no tokenizer.
     """
     label = name or (source.name if isinstance(source, Path) else "reference count")
-    words, amounts = _parse(_content(source, label), label)
+    raw = _content(source, label)
+    words, amounts = _parse(_text(raw, label), label)
     vocabulary, special = token_vocabulary(encoder)
     where = {token: i for i, token in enumerate(vocabulary)}
     mark = WORD_MARKS.get(style_of(vocabulary), "")
@@ -180,7 +184,8 @@ def read_counts(source: Path | bytes, encoder: Encoder, *, name: str = "") -> To
         np.add.at(counts, kept, amount)
     if not counts.any():
         raise DataError(f"no line counts a token of {encoder.name}", where=label, remedy="Check the file's encoding")
-    return TokenCounts(counts, special, vocabulary, 0, label, unmatched)
+    digest = hashlib.sha256(raw).hexdigest()
+    return TokenCounts(counts, special, vocabulary, 0, label, unmatched, digest=digest)
 
 
 def token_vocabulary(encoder: Encoder) -> tuple[tuple[str, ...], NDArray[np.bool_]]:
@@ -202,7 +207,7 @@ def token_vocabulary(encoder: Encoder) -> tuple[tuple[str, ...], NDArray[np.bool
     return tuple(names), special
 
 
-def _content(source: Path | bytes, label: str) -> str:
+def _content(source: Path | bytes, label: str) -> bytes:
     size = len(source) if isinstance(source, bytes) else source.stat().st_size if source.is_file() else -1
     if size < 0:
         raise DataError("there is no such file", where=str(source))
@@ -212,7 +217,10 @@ def _content(source: Path | bytes, label: str) -> str:
             where=label,
             remedy="Keep its most frequent lines",
         )
-    raw = source if isinstance(source, bytes) else source.read_bytes()
+    return source if isinstance(source, bytes) else source.read_bytes()
+
+
+def _text(raw: bytes, label: str) -> str:
     try:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -81,7 +81,7 @@ def _attribution_hover(attribution: Attribution) -> list[list[str]]:
     return [
         [
             f"{hover_text(first)} · {hover_text(second)}<br>adds {value:+.6f} to the cosine"
-            + (f" ({value / total:.1%} of it)" if total else "")
+            + (f" ({value / total:.1%} of it)" if attribution.has_shares else "")
             for second, value in zip(attribution.tokens2, row, strict=True)
         ]
         for first, row in zip(attribution.tokens1, attribution.matrix, strict=True)

@@ -17,6 +17,9 @@ from anticollapse.errors import OptionError
 
 FloatArray = NDArray[np.float64]
 
+SMALLEST_COSINE = 0.05
+"""Below it, percentages of the cosine say nothing: contributions cancel, and shares of a negative sum change sign."""
+
 
 class TokenPair(NamedTuple):
     """One entry of an attribution."""
@@ -52,6 +55,11 @@ class Attribution:
     def cosine(self) -> float | None:
         """The sum of all contributions; None where it is undefined."""
         return None if self.undefined else float(self.matrix.sum())
+
+    @property
+    def has_shares(self) -> bool:
+        """Whether a contribution can be said as a percentage of the cosine: it makes no sense near or below 0."""
+        return float(self.matrix.sum()) >= SMALLEST_COSINE
 
     @property
     def special_sum(self) -> float:

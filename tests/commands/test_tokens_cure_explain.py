@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 
 import numpy as np
 import pytest
 from sentence_transformers import SentenceTransformer
 
-from anticollapse.commands import cure, explain, tokens
+from anticollapse.commands import cure, doctor, explain, tokens
 from anticollapse.encoding import load_encoder
 from anticollapse.errors import AntiCollapseError, DataError, OptionError
+from anticollapse.measures.attribution import Attribution
 
 PAIRS = "sentence1,sentence2,score\n" + "".join(
     f"{a} {b} is {c},the {b} is not {c},{i % 6}\n"
@@ -24,7 +26,7 @@ PAIRS = "sentence1,sentence2,score\n" + "".join(
 def run(*arguments):
     parser = argparse.ArgumentParser()
     commands = parser.add_subparsers(required=True)
-    for command in (tokens, cure, explain):
+    for command in (tokens, cure, explain, doctor):
         command.add_parser(commands)
     args = parser.parse_args([str(argument) for argument in arguments])
     return args.run(args)
@@ -127,3 +129,74 @@ def test_explain_prints_a_table_that_fits_and_sums(tiny_encoder, capsys, monkeyp
     document = json.loads(capsys.readouterr().out)
     assert np.sum(document["contributions"]) == pytest.approx(document["cosine"], abs=1e-5)
     assert document["tokens1"] == ["[CLS]", "a", "dog", "[SEP]"]
+
+
+def test_the_card_holds_a_command_that_makes_the_same_encoder(tiny_encoder, tmp_path):
+    (tmp_path / "odd.csv").write_text("id,x,y\n1,the dog,a cat\n2,the man,a horse\n3,,two balls\n")
+    (tmp_path / "counts.txt").write_text("the 10\ndog 5\n")
+    reading = ["--columns", "sentence1=x,sentence2=y,score=", "--on-bad-row", "skip"]
+    given = ["sif:components=0", tiny_encoder, "--text", tmp_path / "odd.csv", "--counts", tmp_path / "counts.txt"]
+    run("cure", *given, *reading, "--precision", "auto", "--output", tmp_path / "one")
+    card = (tmp_path / "one" / "README.md").read_text()
+    words = shlex.split(card.partition("```sh\n")[2].partition("\n```")[0])
+    assert words[:3] == ["python", "-m", "anticollapse"]
+    assert words[words.index("--columns") + 1] == "sentence1=x,sentence2=y,score="
+    assert words[words.index("--precision") + 1] == "auto"
+    words[-1] = str(tmp_path / "two")
+    assert run(*words[3:]) == 0
+    one, two = (load_encoder(tmp_path / name).encode(["the dog is big"]).vectors for name in ("one", "two"))
+    np.testing.assert_array_equal(one, two)
+
+
+def test_a_cure_by_a_count_alone_is_fitted_on_no_text(tiny_encoder, tmp_path, capsys):
+    (tmp_path / "counts.txt").write_text("the 10\ndog 5\n")
+    run("cure", "drop-frequent:k=1", tiny_encoder, "--counts", tmp_path / "counts.txt", "--output", tmp_path / "out")
+    assert "fitted on" not in capsys.readouterr().err
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "fitted on | the token counts alone" in card
+    assert "tokens counted in | counts.txt" in card
+    assert "SHA-256 of the count | `" in card
+    assert f"--counts {tmp_path / 'counts.txt'}" in card
+    assert "--text" not in card
+
+
+@pytest.mark.parametrize("command", ["tokens", "doctor"])
+def test_judging_on_the_text_of_the_fit_is_said(tiny_encoder, pairs, tmp_path, capsys, command):
+    cured = f"{tiny_encoder}+centring"
+    note = r"fitted on 18 of the 18 different sentences it is judged on here"
+    run(command, cured, "--pairs", pairs, "--fit-on", pairs)
+    assert note in capsys.readouterr().out
+    run(command, cured, "--pairs", pairs, "--fit-on", pairs, "--json")
+    document = json.loads(capsys.readouterr().out)
+    assert document["fit_overlap"] == 18
+    assert note in document["fit_note"]
+    (tmp_path / "other.txt").write_text("one child sleeps\na horse runs\nstocks fell\n")
+    run(command, cured, "--pairs", pairs, "--fit-on", tmp_path / "other.txt", "--json")
+    document = json.loads(capsys.readouterr().out)
+    assert (document["fit_overlap"], document["fit_note"]) == (0, "")
+    run(command, tiny_encoder, "--pairs", pairs, "--json")
+    assert json.loads(capsys.readouterr().out)["fit_overlap"] == 0
+
+
+def test_json_lists_as_many_tokens_as_asked_for(tiny_encoder, pairs, capsys):
+    run("tokens", tiny_encoder, "--pairs", pairs, "--json", "--top", "2")
+    assert len(json.loads(capsys.readouterr().out)["tokens"]["dominant_tokens"]) == 2
+
+
+def test_explain_says_that_a_sentence_was_cut(tiny_encoder, capsys):
+    long = "the dog is red and " * 6
+    run("explain", tiny_encoder, "a dog", long)
+    assert "The second sentence is longer than" in capsys.readouterr().out
+    run("explain", tiny_encoder, long, "a dog", "--json")
+    assert json.loads(capsys.readouterr().out)["truncated"] == [True, False]
+    run("explain", tiny_encoder, "a dog", "a cat")
+    assert "longer than" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("cosine", "shown"), [(0.5, True), (0.04, False), (0.0, False), (-0.5, False)])
+def test_percentages_of_a_cosine_only_where_they_mean_something(cosine, shown):
+    plain = np.zeros(1, bool)
+    found = Attribution(np.array([[0.3, cosine - 0.3]]), ("a",), ("b", "c"), plain, np.zeros(2, bool))
+    text = explain.describe(explain.PairExplanation("e", "a", "b c", cosine, found))
+    assert ("of the cosine" in text) == shown
+    assert ("%" in text) == shown

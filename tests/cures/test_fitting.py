@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import numpy as np
 import pytest
 import torch
@@ -10,8 +12,9 @@ from sentence_transformers.sentence_transformer.modules import Dense, Pooling, T
 
 from anticollapse.cures import CURES, cure_encoder, open_encoder
 from anticollapse.cures.tokens import LEFT_OUT
-from anticollapse.encoding import EmbeddingCache, Encoder, load_encoder
+from anticollapse.encoding import EmbeddingCache, Encoder, count_tokens, load_encoder, read_counts
 from anticollapse.encoding import encoder as encoder_module
+from anticollapse.encoding.frequencies import token_vocabulary
 from anticollapse.errors import CancelledError, EncoderError, OptionError
 
 TEXT = [
@@ -207,3 +210,34 @@ def test_chunk_size_is_the_encoders():
     from anticollapse.cures import fitting
 
     assert fitting.CHUNK == encoder_module.CHUNK
+
+
+def weight_of(encoder, token):
+    module = next(m for m in encoder.model if type(m).__name__ == "WordWeights")
+    return float(module.emb_layer.weight[token_vocabulary(encoder)[0].index(token), 0])
+
+
+def test_sif_with_a_word_list_weighs_special_tokens_by_the_text(tiny):
+    counts = read_counts(b"the 60\nis 30\ndog 10\n", tiny, name="list.txt")
+    cured = cure_encoder(tiny, "sif:components=0", TEXT, counts=counts)
+    text = count_tokens(tiny, sorted(set(TEXT)))
+    share = text.probabilities()[text.vocabulary.index("[SEP]")]
+    assert weight_of(cured, "[SEP]") == pytest.approx(1e-3 / (1e-3 + share), rel=1e-5)
+    assert weight_of(cured, "[CLS]") < 0.02  # they stand in every sentence, so they weigh little
+    assert weight_of(cured, "the") < weight_of(cured, "is") < weight_of(cured, "dog")
+    assert weight_of(cured, "river") == 1.0
+    with pytest.raises(OptionError, match="has no special tokens"):
+        cure_encoder(tiny, "sif:components=0", [], counts=counts)
+    own = read_counts(b"the 60\n[CLS] 40\n", tiny)
+    found = cure_encoder(tiny, "sif:components=0", TEXT, counts=own)
+    assert weight_of(found, "[CLS]") == pytest.approx(1e-3 / (1e-3 + 0.4), rel=1e-5)
+
+
+def test_leaving_out_what_a_reference_ranks_needs_no_text(tiny):
+    counts = read_counts(b"the 60\nis 30\n", tiny, name="list.txt")
+    cured = cure_encoder(tiny, "drop-frequent:k=1", [], counts=counts)
+    assert weight_of(cured, "the") == pytest.approx(LEFT_OUT)
+    (fit,) = cured.fits
+    assert (fit.n_sentences, fit.source, fit.counts) == (0, "", "list.txt")
+    assert fit.counts_digest == hashlib.sha256(b"the 60\nis 30\n").hexdigest()
+    assert cure_encoder(tiny, "drop-frequent:k=1", TEXT, counts=counts).digest == cured.digest

@@ -132,6 +132,13 @@ def test_attribution_side_by_side_on_one_scale(encoders):
     assert list(figure.layout.xaxis.ticktext) == list(found[0].tokens2)
 
 
+@pytest.mark.parametrize(("last", "shown"), [(0.3, True), (-0.26, False), (-0.3, False), (-0.9, False)])
+def test_no_percentage_of_a_cosine_near_or_below_0(last, shown):
+    found = Attribution(np.array([[0.3, last]]), ("a",), ("b", "c"), np.zeros(1, bool), np.zeros(2, bool))
+    figure = attribution_figure(SERIES[:1], [found])
+    assert ("of it" in figure.data[0].hovertext[0][0]) == shown
+
+
 def test_user_text_is_escaped_everywhere():
     bad = "<img src=x onerror=alert(1)>"
     attribution = Attribution(np.ones((1, 1)), (bad,), (bad,), np.array([False]), np.array([False]))
