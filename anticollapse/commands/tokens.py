@@ -122,7 +122,7 @@ def _describe_use(use: TokenUse, top: int) -> list[str]:
     rows = [
         [
             types.labels[i],
-            "special" if types.special[i] else f"{types.rank[i]:,}",
+            "special" if types.special[i] else f"{types.rank[i]:,}" if types.frequency[i] else "–",
             f"{types.counts[i]:,}",
             f"{types.token_share[i]:.2%}",
             f"{types.vector_share[i]:.2%}",

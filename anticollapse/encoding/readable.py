@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any, Literal
@@ -74,6 +75,30 @@ def readable(token: str, style: TokenStyle, *, starts: bool = False) -> str:
         word, continued = token.removesuffix("</w>"), False
     mark = CONTINUED if continued and not starts and word and _in_spaced_word(word[0]) else ""
     return mark + _visible(word)
+
+
+def readable_types(tokens: Sequence[str], inner: Sequence[bool], style: TokenStyle) -> list[str]:
+    """Different tokens for people, outside of their sentences; those that would look alike show where they stand.
+
+    ``中`` inside a word and ``▁中`` at its start are two tokens: the second is shown as ``␣中``.
+
+    Args:
+        tokens: As the tokenizer writes them.
+        inner: Whether each was ever seen behind another token: at the start of a sentence none continues anything.
+        style: See :func:`token_style`.
+    """
+    labels = [readable(token, style, starts=not behind) for token, behind in zip(tokens, inner, strict=True)]
+    seen = Counter(labels)
+    return [
+        _marked(token, style) + label if seen[label] > 1 else label for token, label in zip(tokens, labels, strict=True)
+    ]
+
+
+def _marked(token: str, style: TokenStyle) -> str:
+    """What tells a token that starts (or, in WordPiece, continues) a word from its twin."""
+    marks = {"wordpiece": ("##", CONTINUED), "sentencepiece": ("▁", SPACE), "byte-level": ("Ġ", SPACE)}
+    written, shown = marks.get(style, ("", ""))
+    return shown if written and token.startswith(written) and token != written else ""
 
 
 def readable_sentence(tokens: Sequence[str], special: Sequence[bool], style: TokenStyle) -> list[str]:

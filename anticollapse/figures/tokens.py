@@ -23,7 +23,7 @@ from anticollapse.figures.style import (
 )
 from anticollapse.measures.removal import RemovalCurve
 from anticollapse.measures.result import Measure
-from anticollapse.measures.tokens import MIN_OCCURRENCES, TokenUse
+from anticollapse.measures.tokens import BAND_NAMES, MIN_OCCURRENCES, TokenUse
 
 NORM_POINTS = 5_000
 """Token types a panel of norms; the most frequent ones are drawn."""
@@ -73,10 +73,24 @@ def share_figure(series: Sequence[Series], uses: Sequence[TokenUse]) -> go.Figur
             row=1,
             col=column,
         )
-    figure.update_xaxes(title_text=axis_title("frequency rank of the token", len(series)), type="category")
+    figure.update_xaxes(
+        title_text=axis_title("frequency rank of the token", len(series)),
+        type="category",
+        categoryorder="array",  # else bands that only the second encoder has would stand last
+        categoryarray=list(band_names(uses)),
+    )
     figure.update_yaxes(title_text="share (%)", rangemode="tozero", col=1)
     figure.update_layout(barmode="group", showlegend=True)
     return _legend_above_titles(base_layout(figure, revision="shares"), series)
+
+
+def band_names(uses: Sequence[TokenUse]) -> tuple[str, ...]:
+    """Bands that any encoder has, in their order: an encoder has none where no token falls into it.
+
+    Args:
+        uses: Token use of several encoders.
+    """
+    return tuple(sorted({band.name for use in uses for band in use.bands}, key=BAND_NAMES.index))
 
 
 def dominant_figure(series: Sequence[Series], uses: Sequence[TokenUse], *, top: int = 15) -> go.Figure:
@@ -120,7 +134,7 @@ def dominant_figure(series: Sequence[Series], uses: Sequence[TokenUse], *, top: 
 
 
 def norm_figure(series: Sequence[Series], uses: Sequence[TokenUse]) -> go.Figure:
-    """Mean length of a token's vectors against how often it occurs; one panel an encoder.
+    """Mean length of a token's vectors against its frequency (in what ranks the tokens); one panel an encoder.
 
     Args:
         series: The encoders.
@@ -130,10 +144,11 @@ def norm_figure(series: Sequence[Series], uses: Sequence[TokenUse]) -> go.Figure
     for column, (one, use) in enumerate(zip(series, uses, strict=True), start=1):
         types = use.types
         for special in (False, True):
-            rows = np.flatnonzero((types.special == special) & (types.counts >= MIN_OCCURRENCES))[:NORM_POINTS]
+            often = (types.counts >= MIN_OCCURRENCES) & (types.frequency > 0)  # 0 has no place on a log scale
+            rows = np.flatnonzero((types.special == special) & often)[:NORM_POINTS]
             figure.add_trace(
                 go.Scattergl(
-                    x=types.counts[rows],
+                    x=types.frequency[rows],
                     y=types.norm[rows],
                     mode="markers",
                     name="special tokens" if special else "tokens",
@@ -168,7 +183,9 @@ def norm_figure(series: Sequence[Series], uses: Sequence[TokenUse]) -> go.Figure
             row=1,
             col=column,
         )
-    figure.update_xaxes(title_text=axis_title("occurrences (log scale)", len(series)), type="log", dtick=1)
+    attached = any(use.reference for use in uses)
+    title = "count in the attached file (log scale)" if attached else "occurrences (log scale)"
+    figure.update_xaxes(title_text=axis_title(title, len(series)), type="log", dtick=1)
     figure.update_yaxes(title_text="mean length of its vectors", col=1)
     figure.update_layout(showlegend=True)
     return _legend_above_titles(base_layout(figure, revision="norms"), series)
@@ -373,11 +390,11 @@ def _errors(measures: Sequence[Measure], scale: float) -> dict[str, object]:
 def _running_median(use: TokenUse, bins: int = 18) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Median norm of token types of similar frequency; special tokens and rare types are left out."""
     types = use.types
-    rows = np.flatnonzero(~types.special & (types.counts >= MIN_OCCURRENCES))
+    rows = np.flatnonzero(types.comparable)
     if len(rows) < 2 * bins:
         return np.empty(0), np.empty(0)
-    parts = np.array_split(rows[np.argsort(types.counts[rows], kind="stable")], bins)
-    middle = [np.exp(np.mean(np.log(types.counts[part]))) for part in parts]
+    parts = np.array_split(rows[np.argsort(types.frequency[rows], kind="stable")], bins)
+    middle = [np.exp(np.mean(np.log(types.frequency[part]))) for part in parts]
     return np.array(middle), np.array([np.median(types.norm[part]) for part in parts])
 
 

@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from anticollapse.encoding import TokenCounts, TokenParts, readable
+from anticollapse.encoding import TokenCounts, TokenParts
+from anticollapse.encoding.readable import TokenStyle, readable_types
 from anticollapse.measures.correlation import bootstrap_correlations
 from anticollapse.measures.resampling import (
     bootstrap_note,
@@ -36,7 +37,13 @@ BAND_EDGES = (10, 100, 1_000, 10_000)
 UNSEEN = "not in the reference"
 """Name of the band of tokens whose frequency is unknown, after all others."""
 
-N_BANDS = len(BAND_EDGES) + 3
+BAND_NAMES = (
+    "special",
+    *(f"{low + 1:,}–{high:,}" for low, high in zip((0, *BAND_EDGES), BAND_EDGES, strict=False)),
+    f"{BAND_EDGES[-1] + 1:,} and rarer",
+    UNSEEN,
+)
+N_BANDS = len(BAND_NAMES)
 
 MIN_OCCURRENCES = 3
 """Token types that occur less often are left out of the correlation of norm and frequency: their mean norm is noise."""
@@ -114,6 +121,11 @@ class TypeUse:
         """``(V,)`` share of the vectors divided by share of the tokens."""
         return np.asarray(self.vector_share / self.token_share)
 
+    @property
+    def comparable(self) -> NDArray[np.bool_]:
+        """``(V,)`` ordinary types of known frequency that occur often enough for their mean norm to be no noise."""
+        return np.asarray(~self.special & (self.counts >= MIN_OCCURRENCES) & (self.frequency > 0))
+
     def most_dominant(self, count: int = 20, *, least: int = MIN_OCCURRENCES) -> IntArray:
         """Rows of the types that make up most of the vectors beyond their share of the tokens.
 
@@ -162,6 +174,7 @@ class TokenUse:
         n_sentences: Sentences analysed.
         n_tokens: Tokens in them.
         notes: Full sentences on what was left out.
+        reference: What the attached count is called; empty where frequencies come from the user's own text.
     """
 
     types: TypeUse
@@ -170,6 +183,7 @@ class TokenUse:
     n_sentences: int
     n_tokens: int
     notes: tuple[str, ...] = ()
+    reference: str = ""
 
     def to_json(self, *, top: int = 50) -> dict[str, Any]:
         """Plain JSON types, with the ``top`` most dominant token types."""
@@ -179,7 +193,8 @@ class TokenUse:
                 "token": types.labels[i],
                 "id": int(types.ids[i]),
                 "special": bool(types.special[i]),
-                "rank": int(types.rank[i]),
+                "rank": int(types.rank[i]) if types.frequency[i] else None,
+                "frequency": int(types.frequency[i]),
                 "occurrences": int(types.counts[i]),
                 "token_share": float(types.token_share[i]),
                 "vector_share": float(types.vector_share[i]),
@@ -252,7 +267,9 @@ class TokenUseSweep:
         self.occurrences = np.zeros(size)
         self.weighted = np.zeros(size)  # Σ n aₜ by type
         self.norms = np.zeros(size)
-        self.labels: dict[int, str] = {}
+        self.inner = np.zeros(size, bool)  # types seen behind another token of the sentence
+        self.texts: dict[int, str] = {}
+        self.style: TokenStyle = "plain"
         # Band 0 holds special tokens (rank 0), then the ranks up to each edge, then all rarer ones, then those that the
         # reference does not know: in a short one their shared last rank would be among the first.
         ranked = np.digitize(counts.ranks, [1, *(edge + 1 for edge in BAND_EDGES)])
@@ -278,10 +295,10 @@ class TokenUseSweep:
         self.occurrences += np.bincount(ids, minlength=size)
         self.weighted += np.bincount(ids, weighted, minlength=size)
         self.norms += np.bincount(ids, parts.norms[usable], minlength=size)
-        for i in np.unique(ids):
-            if int(i) not in self.labels:
-                text = parts.vocabulary[int(i)]
-                self.labels[int(i)] = text if self.reference.special[i] else readable(text, parts.style)
+        self.texts |= parts.vocabulary
+        self.style = parts.style
+        ordinary = np.flatnonzero(~parts.special)
+        self.inner[parts.ids[ordinary[1:][np.diff(sentence[ordinary]) == 0]]] = True
         cell = sentence[usable] * N_BANDS + self.band[ids]
         shape = (parts.n_sentences, N_BANDS)
         size = parts.n_sentences * N_BANDS
@@ -307,15 +324,20 @@ class TokenUseSweep:
             n_sentences=len(tokens),
             n_tokens=int(tokens.sum()),
             notes=tuple(self._notes()),
+            reference="" if self.reference.n_sentences else self.reference.source,
         )
 
     def _types(self) -> TypeUse:
         seen = np.flatnonzero(self.occurrences)
         seen = seen[np.lexsort((seen, -self.occurrences[seen]))]
         total = max(self.occurrences.sum(), 1.0)
+        names = {int(i): self.texts[int(i)] for i in seen}
+        ordinary = [i for i in names if not self.reference.special[i]]
+        shown = readable_types([names[i] for i in ordinary], [bool(self.inner[i]) for i in ordinary], self.style)
+        names.update(zip(ordinary, shown, strict=True))
         return TypeUse(
             ids=seen,
-            labels=tuple(self.labels[int(i)] for i in seen),
+            labels=tuple(names.values()),
             special=self.reference.special[seen],
             counts=self.occurrences[seen].astype(np.int64),
             frequency=self.reference.counts[seen],
@@ -332,9 +354,7 @@ class TokenUseSweep:
         total = max(float(tokens.sum()), 1.0)
         lows = [0, 1, *(edge + 1 for edge in BAND_EDGES), len(self.reference.ranking) + 1]
         highs = [0, *BAND_EDGES, None, None]
-        ranked = [f"{low:,}–{high:,}" if high else f"{low:,} and rarer" for low, high in zip(lows, highs, strict=True)]
-        names = ["special", *ranked[1:-1], UNSEEN]
-        for b, (name, low, high) in enumerate(zip(names, lows, highs, strict=True)):
+        for b, (name, low, high) in enumerate(zip(BAND_NAMES, lows, highs, strict=True)):
             n_types = int((of_type == b).sum())
             if not n_types:
                 continue
@@ -365,15 +385,19 @@ class TokenUseSweep:
 def norm_against_frequency(types: TypeUse, *, seed: int = 0) -> Measure:
     """Spearman's correlation ×100 of mean norm and frequency over token types, special ones left out.
 
+    The frequency is that of the text or reference count that ranks the tokens; types it does not hold are left out.
+
     Args:
         types: Token types.
         seed: Seed of the bootstrap over types.
     """
-    chosen = ~types.special & (types.counts >= MIN_OCCURRENCES)
+    chosen = types.comparable
     n = int(chosen.sum())
-    frequency, norm = types.counts[chosen].astype(np.float64), types.norm[chosen]
+    frequency, norm = types.frequency[chosen].astype(np.float64), types.norm[chosen]
     if n < 3:
-        return NORM_FREQUENCY.undefined(f"fewer than 3 token types occur at least {MIN_OCCURRENCES} times", n)
+        return NORM_FREQUENCY.undefined(
+            f"fewer than 3 token types of known frequency occur at least {MIN_OCCURRENCES} times", n
+        )
     if np.ptp(frequency) == 0 or np.ptp(norm) <= 1e-9 * np.abs(norm).max():
         return NORM_FREQUENCY.undefined("all token types are equally frequent, or their vectors equally long", n)
     samples = bootstrap_correlations(frequency, norm[None], kind="spearman", seed=seed)[:, 0]

@@ -7,7 +7,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
 from anticollapse.encoding import load_encoder, readable, token_style
-from anticollapse.encoding.readable import readable_sentence, style_of
+from anticollapse.encoding.readable import readable_sentence, readable_types, style_of
 
 
 @pytest.mark.parametrize(
@@ -51,6 +51,14 @@ def test_the_first_piece_of_a_sentence_continues_nothing():
     tokens, special = ["<s>", "The", "Ġdog", "s", "</s>"], [True, False, False, False, True]
     assert readable_sentence(tokens, special, "byte-level") == ["<s>", "The", "dog", "…s", "</s>"]
     assert readable_sentence(["▁The", "s"], [False, False], "sentencepiece") == ["The", "…s"]
+
+
+def test_types_that_only_start_sentences_continue_nothing_and_twins_differ():
+    assert readable_types(["The", "Ġdog", "s"], [False, True, True], "byte-level") == ["The", "dog", "…s"]
+    assert readable_types(["The", "ĠThe"], [False, True], "byte-level") == ["The", "␣The"]
+    assert readable_types(["▁中", "中", "▁the"], [True, True, True], "sentencepiece") == ["␣中", "中", "the"]
+    assert readable_types(["的", "##的"], [True, True], "wordpiece") == ["的", "…的"]
+    assert readable_types([], [], "plain") == []
 
 
 def test_style_of_a_vocabulary():

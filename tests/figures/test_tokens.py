@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import plotly.graph_objects as go
@@ -67,6 +68,26 @@ def test_shares(reports):
     np.testing.assert_allclose(
         np.array(raw.y) + raw.error_y.array, [100 * band.vector_share.interval[1] for band in uses[0].bands]
     )
+
+
+def test_bands_that_one_encoder_lacks_keep_their_place(reports):
+    use = reports[0].use
+    first = replace(use, bands=(replace(use.bands[0], name="special"), replace(use.bands[1], name="101–1,000")))
+    second = replace(use, bands=(replace(use.bands[1], name="1–10"), replace(use.bands[1], name="11–100")))
+    figure = figures.share_figure(SERIES, [first, second])
+    expected = ("special", "1–10", "11–100", "101–1,000")
+    assert figure.layout.xaxis.categoryorder == "array"
+    assert figure.layout.xaxis.categoryarray == figure.layout.xaxis2.categoryarray == expected
+
+
+def test_norms_stand_over_the_reference(reports):
+    use = reports[0].use
+    known = np.where(use.types.special, 0, 1000 * use.types.counts)
+    figure = figures.norm_figure(SERIES[:1], [replace(use, types=replace(use.types, frequency=known), reference="x")])
+    valid(figure)
+    drawn = [x for trace in figure.data if isinstance(trace, go.Scattergl) for x in trace.x]
+    assert min(drawn) >= 3000
+    assert "attached file" in figure.layout.xaxis.title.text
 
 
 def test_dominant_tokens(reports):

@@ -235,3 +235,27 @@ def test_json(tiny):
 def test_truncated_sentences_are_noted(tiny):
     use = token_use([token_parts(tiny, ["the dog " * 20, "cat"])], count_tokens(tiny, TEXT))
     assert any("1 sentences are longer than the encoder reads" in note for note in use.notes)
+
+
+def test_types_at_the_start_of_sentences_are_labelled_as_words():
+    sentences = [[(0, (1.0, 0.0)), (1, (1.0, 1.0)), (2, (0.0, 1.0))], [(0, (1.0, 0.0)), (1, (1.0, 1.0))]]
+    parts, counts = parts_of(sentences)
+    names = {0: "<s>", 1: "The", 2: "s"}
+    use = token_use([replace(parts, vocabulary=names, style="byte-level")], counts)
+    assert dict(zip(use.types.ids.tolist(), use.types.labels, strict=True)) == {0: "<s>", 1: "The", 2: "…s"}
+
+
+def test_norms_are_compared_with_the_reference_where_there_is_one():
+    types = types_of([9, 8, 7, 6, 5], [1.0, 2.0, 3.0, 4.0, 99.0])
+    reference = replace(types, frequency=np.array([10, 20, 30, 40, 0]))  # the last one is not in it
+    assert norm_against_frequency(reference).value == pytest.approx(100)
+    assert norm_against_frequency(reference).n == 4
+    assert norm_against_frequency(types).value == pytest.approx(-100)
+
+
+def test_use_says_which_reference_ranks_the_tokens(tiny):
+    assert token_use([token_parts(tiny, TEXT)], count_tokens(tiny, TEXT)).reference == ""
+    use = token_use([token_parts(tiny, TEXT)], read_counts(b"the 5\n", tiny, name="list.txt"))
+    assert use.reference == "list.txt"
+    rows = {row["token"]: row for row in use.to_json(top=50)["dominant_tokens"]}
+    assert all(row["rank"] is None for token, row in rows.items() if token not in ("the", "[CLS]", "[SEP]"))
