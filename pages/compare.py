@@ -49,7 +49,8 @@ def main() -> None:
     if made.others:
         st.caption(
             "In brackets: the 95 % interval. Small print: the difference to the reference. Measures that describe the "
-            "vectors and not the outcome have no interval for their difference; compare their own intervals."
+            "vectors and not the outcome have no interval for their difference; compare their own intervals. The page "
+            "Collapse says how to read each of them."
         )
     _downloads(made, shown, key, names, bench.fit_name)
     studying.draw()

@@ -49,7 +49,7 @@ def forest_figure(comparison: Comparison, series: Sequence[Series]) -> go.Figure
                 figure.add_trace(_difference(measure, verdict.text, series[i], row + shift, symbol, name))
     figure.add_vline(x=0, line={"color": ZERO, "width": 1.5, "dash": "dot"})
     reference = html.escape(series[comparison.reference].name)
-    figure.update_xaxes(title_text=f"difference to {reference} (points of correlation × 100; right is better)")
+    figure.update_xaxes(title_text=f"difference to {reference}<br>(points of correlation × 100; right is better)")
     figure.update_yaxes(
         tickvals=list(range(len(shown))),
         ticktext=[_name(series[i].name) for i in shown],
@@ -80,7 +80,9 @@ def slices_figure(found: Mapping[int, Sequence[Slice]], series: Sequence[Series]
             figure.add_trace(_parts(some, series[i], first=column == 1), row=1, col=column)
     figure.add_hline(y=0, line={"color": ZERO, "width": 1.5, "dash": "dot"})
     for column, by in enumerate(kinds, start=1):
-        figure.update_xaxes(title_text=axis_title(_AXES[by], columns), type="category", tickangle=0, row=1, col=column)
+        figure.update_xaxes(
+            title_text=axis_title(_AXES[by], columns), type="category", automargin=True, row=1, col=column
+        )
     figure.update_yaxes(title_text="part of the difference in Spearman (points × 100)", col=1)
     figure.update_xaxes(tickfont_size=11)
     base_layout(figure, revision="slices")

@@ -78,8 +78,7 @@ def measure_table(made: Comparison, series: Sequence[Series]) -> None:
     order = [made.reference, *made.others]
     rows, reasons = [], {}
     for key, first in made.encoders[made.reference].report.diagnosis.measures.items():
-        note = f"{first.unit}; {first.reads_as}"
-        row = {"measure": f"**{first.name}**  \n:small[:gray[{state.escape(note)}]]"}
+        row = {"measure": f"**{first.name}**  \n:small[:gray[{state.escape(first.unit)}]]"}
         for i in order:
             encoder = made.encoders[i]
             measure = encoder.report.diagnosis.measures[key]
