@@ -75,7 +75,7 @@ def steps_of(variant: Variant, options: TrainingOptions, pairs: PairSet) -> tupl
     batch = min(options.batch_size or variant.defaults.batch_size, n)
     epochs = options.epochs or variant.defaults.epochs
     steps = options.steps or max(1, round(epochs * -(-n // batch) / options.accumulation))
-    every = options.evaluate_every or max(1, round(steps / 10))
+    every = options.evaluation_interval(steps)
     return steps, max(1, -(-steps // every))
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -136,3 +137,16 @@ def _separate(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         out[name] = plain.clone() if pointer in seen else plain
         seen.add(pointer)
     return out
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what a killed process was about to rename.
+
+    Args:
+        folder: The run's folder; no other process may work in it.
+    """
+    for leftover in [*folder.glob(".*.tmp"), *folder.glob("*/.*.tmp")]:
+        if leftover.is_dir():
+            shutil.rmtree(leftover, ignore_errors=True)
+        else:
+            leftover.unlink(missing_ok=True)

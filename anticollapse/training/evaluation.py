@@ -45,6 +45,7 @@ class Evaluation:
         n_pairs: Dev pairs with a grade.
         n_sentences: Sentences that isotropy was measured on.
         undefined: Why a measure is None, by name.
+        finite: Whether all vectors (or scores) were numbers.
     """
 
     dev_spearman: float | None
@@ -54,6 +55,7 @@ class Evaluation:
     n_pairs: int
     n_sentences: int
     undefined: dict[str, str]
+    finite: bool = True
 
     def to_json(self) -> dict[str, object]:
         """Plain JSON types."""
@@ -142,18 +144,21 @@ class Evaluator:
         undefined = {"std_sqrt_d": no_vectors, "effective_rank": no_vectors}
         different = self.unrelated[:, self.unrelated[0] != self.unrelated[1]]
         unrelated = self._pair_scores(system, different[0], different[1], device)
+        if not np.isfinite(unrelated).all():
+            return self._nothing("the scores are not finite")
         spearman, why = None, "there are no graded dev pairs"
         if self.scores is not None and self.index1 is not None and self.index2 is not None:
             scores = self._pair_scores(system, self.index1, self.index2, device)
-            spearman, why = _spearman(self.scores, scores) if np.isfinite(scores).all() else (None, "NaN")
+            if not np.isfinite(scores).all():
+                return self._nothing("the scores are not finite")
+            spearman, why = _spearman(self.scores, scores)
         if spearman is None:
             undefined["dev_spearman"] = f"undefined because {why}"
-        finite = len(unrelated) > 0 and bool(np.isfinite(unrelated).all())
-        if not finite:
-            undefined["mean_unrelated_cosine"] = "undefined because the scores are not finite, or there are none"
+        if not len(unrelated):
+            undefined["mean_unrelated_cosine"] = "undefined because there are no two different sentences"
         return Evaluation(
             dev_spearman=spearman,
-            mean_unrelated_cosine=float(unrelated.mean()) if finite else None,
+            mean_unrelated_cosine=float(unrelated.mean()) if len(unrelated) else None,
             std_sqrt_d=None,
             effective_rank=None,
             n_pairs=0 if self.scores is None else len(self.scores),
@@ -181,6 +186,7 @@ class Evaluator:
             n_pairs=0 if self.scores is None else len(self.scores),
             n_sentences=0,
             undefined=dict.fromkeys(names, f"undefined because {reason}"),
+            finite=False,
         )
 
 

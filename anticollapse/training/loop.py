@@ -6,7 +6,7 @@ import dataclasses
 import logging
 import time
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from anticollapse.training.checkpoint import MEANS, OPTIMIZER, RANDOM, SYSTEM, C
 from anticollapse.training.contrast import COUNT
 from anticollapse.training.data import epoch_batches
 from anticollapse.training.evaluation import Evaluation
-from anticollapse.training.fast import release_memory
+from anticollapse.training.fast import memory_errors, release_memory
 from anticollapse.training.options import TrainingOptions, rate_at
 from anticollapse.training.position import Position, Status, Stopwatch, TrainingResult
 from anticollapse.training.setup import Workshop
@@ -40,7 +40,7 @@ wait."""
 PROGRESS_SECONDS = 0.5
 COUNTS = f"stat/{COUNT}"
 FREE_TO_CHANGE = ("threads", "patience", "checkpoint_every")
-"""Options that may differ when a run is resumed: they change no weight."""
+"""Options that may differ when a run is resumed. Threads change the order of sums, so the run says so."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -78,6 +78,7 @@ class Run:
         self.last_progress = 0.0
         if shop.main:
             job.output.mkdir(parents=True, exist_ok=True)
+            checkpoint.remove_leftovers(job.output)
         if saved is None:
             if shop.main:
                 metrics.unlink(missing_ok=True)
@@ -116,7 +117,14 @@ class Run:
         self.at.means.sums = {k: v.to(shop.device) for k, v in self.at.means.sums.items()}
         self.watch = Stopwatch(self.at.seconds)
         self.journal.rewind(self.at.step)
+        self.at.early_stopped = self._out_of_patience()
         self._say("notice", text=f"Resumed after step {self.at.step:,}.")
+        before, now_threads = saved.state.get("threads"), torch.get_num_threads()
+        if shop.device.type == "cpu" and before != now_threads:
+            shop.notes.append(
+                f"The run was started with {before} CPU threads and goes on with {now_threads}: sums are added in "
+                "another order, so weights differ in the last digits from those of a run that was not interrupted."
+            )
 
     def _identity(self) -> dict[str, Any]:
         """What must be the same for a run to go on."""
@@ -124,6 +132,7 @@ class Run:
         return {
             "variant": self.job.variant.id,
             "value of a parameter": self.job.variant.values,
+            "composition of the variant": self.job.variant.composition,
             "option": options,
             "set of training data": self.job.pairs.digest,
             "set of dev data": None if self.job.dev is None else self.job.dev.digest,
@@ -138,10 +147,12 @@ class Run:
             TrainingError: If the run had to stop; the best encoder so far is kept.
         """
         try:
-            status = self._steps()
-            return self._finish(status)
-        except AntiCollapseError as error:
-            self._say("end", status="failed", reason=str(error), best_step=self.at.best_step)
+            with memory_errors():
+                return self._finish(self._steps())
+        except Exception as error:
+            reason = str(error) if isinstance(error, AntiCollapseError) else f"{type(error).__name__}: {error}"
+            with suppress(OSError):  # the disk may be what is full
+                self._say("end", status="failed", reason=reason, best_step=self.at.best_step)
             raise
 
     def _steps(self) -> Status:
@@ -152,7 +163,7 @@ class Run:
         self.watch.since = time.perf_counter()
         while at.step < plan.steps:
             if self._stopped():
-                self._check_finite()
+                self._check_finite(at.step)
                 self._save()
                 return "stopped"
             self._step(batches)
@@ -162,14 +173,19 @@ class Run:
             last = at.step == plan.steps
             if last or at.step % plan.evaluate_every == 0:
                 self._look()
-                at.early_stopped = not last and 0 < self.job.options.patience <= at.stale
+                at.early_stopped = not last and self._out_of_patience()
                 self._save()
                 if at.early_stopped:
                     return "early-stopped"
             elif at.step % plan.checkpoint_every == 0:
-                self._check_finite()
+                self._check_finite(at.step)
                 self._save()
         return "done"
+
+    def _out_of_patience(self) -> bool:
+        """Whether too many steps have passed since the best evaluation."""
+        patience = self.job.options.patience * self.plan.patience_unit
+        return self.at.best is not None and 0 < patience <= self.at.step - self.at.best_step
 
     def _batches(self, number: int) -> Iterator[Batch]:
         """Batches from a number on, over all epochs."""
@@ -202,18 +218,18 @@ class Run:
             norm = shop.accelerator.clip_grad_norm_(shop.model.parameters(), options.max_grad_norm)
             self.finite &= norm.isfinite()
         if shop.device.type == "cpu" or self.at.step % CHECK_EVERY == 0:
-            self._check_finite()
+            self._check_finite(self.at.step + 1)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         shop.system.after_step()
 
-    def _check_finite(self) -> None:
+    def _check_finite(self, step: int) -> None:
         if not bool(self.finite):
             kept = "No encoder was written yet"
             if self.at.best is not None:
                 kept = f"The best encoder so far (step {self.at.best_step:,}) is kept"
             raise TrainingError(
-                f"the loss or its gradient is no longer a number at step {self.at.step + 1:,}",
+                f"the loss, its gradient or a vector is no longer a number at step {step:,}",
                 remedy=f"{kept}. Lower the learning rate, lengthen the warm-up, or compute in float32",
             )
 
@@ -241,15 +257,14 @@ class Run:
 
     def _look(self) -> None:
         """Evaluate, report, keep the best."""
-        self._check_finite()
+        self._check_finite(self.at.step)
         with self.watch.paused():
             rate = self.watch.read_rate()
             now = self._evaluate()
-            if now.n_sentences == 0:
+            if not now.finite:
                 self.finite &= False
-                self._check_finite()
-            better = self._better(now)
-            self.at.stale = 0 if better else self.at.stale + 1
+                self._check_finite(self.at.step)
+            better = self._agreed(self._better(now))
             self._report(now, rate, best=better)
             if better:
                 self.at.best, self.at.best_step = now, self.at.step
@@ -279,9 +294,16 @@ class Run:
 
     def _better(self, now: Evaluation) -> bool:
         best = self.at.best
-        if best is None or now.dev_spearman is None or best.dev_spearman is None:
+        if best is None or best.dev_spearman is None:
             return True  # without grades to choose by, the latest is kept
-        return now.dev_spearman > best.dev_spearman
+        # With grades there is no Spearman where all cosines are the same: the collapse is complete.
+        return now.dev_spearman is not None and now.dev_spearman > best.dev_spearman
+
+    def _agreed(self, decision: bool) -> bool:  # noqa: FBT001  it is the value
+        """What the first process decided: rounding may differ, and all have to go the same way."""
+        if self.shop.accelerator.num_processes == 1:
+            return decision
+        return bool(broadcast(torch.tensor([int(decision)], device=self.shop.device)).item())
 
     def _write(self, now: Evaluation, status: str) -> None:
         """Write the encoder as it is now."""
@@ -305,6 +327,7 @@ class Run:
             tensors |= {f"{RANDOM}{rank}": row for rank, row in enumerate(states.cpu())}
             tensors |= {MEANS + k: v for k, v in at.means.sums.items()}
             plain = {"identity": self._identity(), "bfloat16": shop.system.use_bfloat16, "position": at.to_json()}
+            plain["threads"] = torch.get_num_threads()
             checkpoint.save(self.job.output / LAST, tensors, plain)
 
     def _finish(self, status: Status) -> TrainingResult:

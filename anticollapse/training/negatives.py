@@ -29,7 +29,9 @@ class Momentum:
 class Queue:
     """Keys of earlier batches as further negatives."""
 
-    size_ratio: float = parameter(2.5, "slots of the queue (0 = no queue)", minimum=0, maximum=1000, unit="× batch")
+    size_ratio: float = parameter(
+        2.5, "slots of the queue, in sentences a step (0 = no queue)", minimum=0, maximum=1000, unit="× batch"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

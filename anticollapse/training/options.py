@@ -12,6 +12,10 @@ from anticollapse.training.variant import Variant
 REFERENCE_WIDTH = 768
 """Width of the backbone for which the variants' learning rates are meant."""
 
+DEFAULT_EVALUATIONS = 10
+MOST_UNSEEN_STEPS = 1000
+"""Steps after which even a long run looks at itself: a collapse should be told while it happens."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingOptions:
@@ -41,10 +45,13 @@ class TrainingOptions:
         1.0, "gradients longer than this are shortened (0 = never)", minimum=0, maximum=1e9
     )
     evaluate_every: int = parameter(
-        0, "steps between two evaluations on dev (0 = a tenth of the run)", minimum=0, unit="steps"
+        0, "steps between two evaluations on dev (0 = a tenth of the run, at most 1,000)", minimum=0, unit="steps"
     )
     patience: int = parameter(
-        5, "evaluations in a row without a better dev Spearman after which the run ends (0 = never)", minimum=0
+        5,
+        "evaluations in a row without a better dev Spearman after which the run ends (0 = never); without a stated "
+        "interval, tenths of the run",
+        minimum=0,
     )
     checkpoint_every: int = parameter(
         0, "steps between two checkpoints to resume from (0 = at each evaluation)", minimum=0, unit="steps"
@@ -56,6 +63,22 @@ class TrainingOptions:
         choices=("auto", "float32", "bfloat16"),
     )
     threads: int = parameter(0, "CPU threads (0 = torch's default)", minimum=0, maximum=1024)
+
+    def patience_unit(self, steps: int) -> int:
+        """Steps that count as one evaluation for the patience.
+
+        Args:
+            steps: Length of the run.
+        """
+        return self.evaluate_every or max(1, round(steps / DEFAULT_EVALUATIONS))
+
+    def evaluation_interval(self, steps: int) -> int:
+        """Steps between two evaluations.
+
+        Args:
+            steps: Length of the run.
+        """
+        return self.evaluate_every or min(self.patience_unit(steps), MOST_UNSEEN_STEPS)
 
     def __post_init__(self) -> None:
         """Refuse what contradicts itself."""

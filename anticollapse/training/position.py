@@ -58,7 +58,6 @@ class Position:
         best_step: Step of the best evaluation.
         best: The best evaluation, or None before the first.
         start: The backbone's.
-        stale: Evaluations since the best one.
         seconds: Time spent, over all sessions.
         early_stopped: Whether patience ran out.
         means: Running means since the last evaluation.
@@ -68,7 +67,6 @@ class Position:
     best_step: int = 0
     best: Evaluation | None = None
     start: Evaluation | None = None
-    stale: int = 0
     seconds: float = 0.0
     early_stopped: bool = False
     means: Means = field(default_factory=Means)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import numpy as np
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
 from accelerate.state import AcceleratorState, PartialState
+from accelerate.utils import GradientAccumulationPlugin, broadcast
 
 from anticollapse.data import PairSet
 from anticollapse.encoding import Encoder, bfloat16_supported, load_encoder
@@ -28,8 +30,6 @@ logger = logging.getLogger(__name__)
 CHECKED_SENTENCES = 64
 """Sentences on which bfloat16 is compared with float32 before a training."""
 
-DEFAULT_EVALUATIONS = 10
-
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
@@ -41,6 +41,7 @@ class Plan:
         epoch_batches: Batches of one pass over the data.
         evaluate_every: Steps between two evaluations.
         checkpoint_every: Steps between two checkpoints.
+        patience_unit: Steps that count as one evaluation for the patience.
         learning_rate: Peak.
     """
 
@@ -49,6 +50,7 @@ class Plan:
     epoch_batches: int
     evaluate_every: int
     checkpoint_every: int
+    patience_unit: int
     learning_rate: float
 
 
@@ -97,6 +99,10 @@ def make_accelerator(device: str | None) -> Accelerator:
         AcceleratorState._reset_state(reset_partial_state=True)
     return Accelerator(
         cpu=on_cpu,
+        # Precision and accumulation are ours: what `accelerate config` has put into the environment would be applied on
+        # top of them, to the losses too.
+        mixed_precision="no",
+        gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),
         # The queue and the momentum copy are the same everywhere by construction, so nothing has to be broadcast.
         kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
     )
@@ -144,11 +150,15 @@ def set_up(
         data = prepare(pairs, variant, encoder)
     else:
         data = prepare(pairs, Variant(id="sentences", title=variant.title, summary=""), encoder)
-    notes = list(data.notes)
+    notes = [*data.notes, *_ignored_settings()]
     plan = make_plan(variant, options, data, encoder, notes, processes=accelerator.num_processes)
     collator = Collator(data, variant, rank=accelerator.process_index, processes=accelerator.num_processes)
     torch.manual_seed(options.seed)  # the same first weights everywhere
-    half = _decide_precision(encoder, data, collator, options, notes) if use_bfloat16 is None else use_bfloat16
+    half = use_bfloat16
+    if half is None:
+        half = _decide_precision(encoder, data, collator, options, notes)
+        if accelerator.num_processes > 1:  # rounding may differ, and all have to go the same way
+            half = bool(broadcast(torch.tensor([int(half)], device=accelerator.device)).item())
     system = System(variant, encoder, data, batch_size=plan.batch_size, use_bfloat16=half).to(accelerator.device)
     evaluator = Evaluator(dev, encoder, variant, data, seed=options.seed)
     model, optimizer = system, None
@@ -188,14 +198,8 @@ def make_plan(
     """
     batch = options.batch_size or variant.defaults.batch_size
     kind = "pairs" if data.items.shape[1] == 2 else "sentences"
-    least = max(2 if variant.contrast is None else variant.contrast.min_sentences, processes)
-    if data.n < least and variant.trains:
-        raise TrainingError(
-            f"there are {data.n} {kind}, and {variant.title} needs at least {least}", remedy="Give more"
-        )
-    if data.n < batch:
-        notes.append(f"There are only {data.n:,} {kind}, fewer than a batch of {batch:,}: the batch is {data.n:,}.")
-        batch = data.n
+    if variant.trains:
+        batch = _fitting_batch(variant, data.n, batch, kind, notes, processes)
     per_epoch = steps_per_epoch(data.n, batch)
     epochs = options.epochs or variant.defaults.epochs
     steps = options.steps or max(1, round(epochs * per_epoch / options.accumulation))
@@ -203,15 +207,56 @@ def make_plan(
         steps = 0
         notes.append(f"{variant.title} trains nothing: the encoder is measured and written as it is.")
     width = int(getattr(getattr(encoder.transformer, "config", None), "hidden_size", encoder.dim))
-    every = options.evaluate_every or max(1, round(steps / DEFAULT_EVALUATIONS))
+    every = options.evaluation_interval(steps)
     return Plan(
         steps=steps,
         batch_size=batch,
         epoch_batches=per_epoch,
         evaluate_every=every,
         checkpoint_every=options.checkpoint_every or every,
+        patience_unit=options.patience_unit(steps),
         learning_rate=learning_rate(options, variant, width),
     )
+
+
+def _fitting_batch(variant: Variant, n: int, batch: int, kind: str, notes: list[str], processes: int) -> int:
+    """The batch size, so that every batch of an epoch is large enough for the losses and for all processes.
+
+    Raises:
+        TrainingError: If the data or the batch that was asked for is too small.
+    """
+    least = max(variant.min_items, processes)
+    fewest = max(least, 2)
+    if n < fewest:
+        raise TrainingError(f"there are {n} {kind}, and {variant.title} needs at least {fewest}", remedy="Give more")
+    if batch < least:
+        raise TrainingError(
+            f"a batch of {batch} is too small: {variant.title} needs at least {least} {kind} a batch",
+            remedy=f"Give --batch-size {least} or more",
+        )
+    if n < batch:
+        notes.append(f"There are only {n:,} {kind}, fewer than a batch of {batch:,}: the batch is {n:,}.")
+        return n
+    fitting = batch
+    while n // steps_per_epoch(n, fitting) < least:
+        fitting += 1
+    if fitting > batch:
+        notes.append(f"Batches of {batch:,} would leave one of fewer than {least} {kind}: the batch is {fitting:,}.")
+    return fitting
+
+
+def _ignored_settings() -> list[str]:
+    """Settings of accelerate's that are not applied, each with what to use instead."""
+    ours = {
+        "ACCELERATE_MIXED_PRECISION": ("no", "--precision"),
+        "ACCELERATE_GRADIENT_ACCUMULATION_STEPS": ("1", "--accumulation"),
+    }
+    found = [(name, os.environ.get(name, neutral), neutral, use) for name, (neutral, use) in ours.items()]
+    return [
+        f"{name}={value} of accelerate's configuration is not applied; use {use}."
+        for name, value, neutral, use in found
+        if value and value != neutral
+    ]
 
 
 def _decide_precision(

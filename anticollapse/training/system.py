@@ -16,7 +16,7 @@ from anticollapse.training.contrast import Contrast
 from anticollapse.training.data import TrainingData
 from anticollapse.training.distributed import gather_towers
 from anticollapse.training.heads import CrossAttentionBlock
-from anticollapse.training.negatives import MomentumCopy
+from anticollapse.training.negatives import MomentumCopy, known_positives
 from anticollapse.training.variant import Variant
 
 
@@ -30,6 +30,8 @@ class System(nn.Module):
         batch_size: Items a step, over all processes.
         use_bfloat16: Compute the transformer in bfloat16 (weights, pooling and losses stay in float32).
     """
+
+    positives: Tensor
 
     def __init__(
         self, variant: Variant, encoder: Encoder, data: TrainingData, *, batch_size: int, use_bfloat16: bool
@@ -46,6 +48,9 @@ class System(nn.Module):
             self.trained["head"] = variant.head.build(width, heads, dropout)
         self.contrast = None if variant.contrast is None else self._contrast(encoder.dim, data, batch_size)
         self.momentum = None if variant.momentum is None else MomentumCopy(self.trained)
+        self.n_sentences = data.n_sentences
+        # Derived from the data, so no part of the state.
+        self.register_buffer("positives", torch.from_numpy(data.positives), persistent=False)
         self._set_dropout()
         self.hook = EmbeddingHook(self.transformer) if self._changes_embeddings() else None
 
@@ -108,7 +113,8 @@ class System(nn.Module):
         if self.variant.supervised is not None and batch.labels is not None:
             first, second = self._pair_vectors(views[0], given, batch)
             supervised = self.variant.supervised
-            terms["supervised"] = supervised.weight * supervised.loss(first, second, batch.labels)
+            mined = {"related": self._related(batch.ids)} if supervised.mines else {}
+            terms["supervised"] = supervised.weight * supervised.loss(first, second, batch.labels, **mined)
         if self.contrast is not None:
             first, second = (self._for_contrast(view) for view in views)
             contrast_terms, stats = self.contrast(first, second, keys, batch.ids, towers)
@@ -153,6 +159,10 @@ class System(nn.Module):
         given = self._run(self.modules_of_encoder, rows, exact=True)
         first, second = block.pair_vectors(given["token_embeddings"], rows.mask)
         return torch.cosine_similarity(first, second)
+
+    def _related(self, ids: Tensor) -> Tensor:
+        """Which sentences of the batch are the same or known to mean the same, shape (N, N)."""
+        return known_positives(ids, ids, self.positives, self.n_sentences)
 
     def _pair_vectors(self, view: Tensor, given: dict[str, Any], batch: Batch) -> tuple[Tensor, Tensor]:
         head = self.head

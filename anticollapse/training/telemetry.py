@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import time
 from collections.abc import Callable, Mapping
@@ -20,8 +21,8 @@ EventKind = Literal["start", "notice", "progress", "evaluation", "alarm", "check
 
 COLLAPSED_COSINE = 0.9
 """Mean cosine of unrelated sentences from which a run that came from below counts as collapsed."""
-NOTICEABLE_RISE = 0.02
-"""A backbone may start above the threshold; then only a further rise is an alarm."""
+ROOM_LEFT = 0.8
+"""A backbone may start near 1; what counts then is how much of its distance to 1 is left."""
 COLLAPSED_RANK_SHARE = 0.1
 """The same for the effective rank, as a share of the backbone's."""
 
@@ -122,10 +123,17 @@ def collapse_alarm(now: Evaluation, start: Evaluation) -> str:
         start: The backbone's.
     """
     cosine, before = now.mean_unrelated_cosine, start.mean_unrelated_cosine
-    if cosine is not None and cosine >= COLLAPSED_COSINE and (before is None or cosine >= before + NOTICEABLE_RISE):
-        was = "" if before is None else f" ({before:.2f} before training)"
-        return f"The run is collapsing: unrelated sentences have a mean cosine of {cosine:.2f}{was}."
+    if cosine is not None and cosine >= COLLAPSED_COSINE and (before is None or 1 - cosine <= ROOM_LEFT * (1 - before)):
+        was = "" if before is None else f" ({_near_one(before)} before training)"
+        return f"The run is collapsing: unrelated sentences have a mean cosine of {_near_one(cosine)}{was}."
     rank, rank_before = now.effective_rank, start.effective_rank
     if rank is not None and rank_before and rank <= COLLAPSED_RANK_SHARE * rank_before:
         return f"The run is collapsing: the effective rank fell from {rank_before:.1f} to {rank:.1f}."
     return ""
+
+
+def _near_one(cosine: float) -> str:
+    """A cosine with enough digits to tell it from 1."""
+    room = 1 - cosine
+    digits = min(max(2, math.ceil(-math.log10(room / 2))), 6) if room > 0 else 2
+    return f"{cosine:.{digits}f}"

@@ -30,9 +30,13 @@ class SupervisedTerm(ABC):
     Attributes:
         weight: Factor in the joint loss.
         needs: Whether it needs graded pairs or just pairs (then all count as paraphrases).
+        min_items: Fewest pairs in a batch for which it is no constant.
+        mines: Whether it takes negatives from other pairs of the batch; then ``loss`` also gets ``related``.
     """
 
     needs: ClassVar[Need] = "labels"
+    min_items: ClassVar[int] = 2
+    mines: ClassVar[bool] = False
 
     weight: float = parameter(1.0, "factor of the supervised term in the joint loss", minimum=0, maximum=1000)
 
@@ -53,6 +57,8 @@ class SupervisedTerm(ABC):
 @dataclass(frozen=True, kw_only=True)
 class CosineMSE(SupervisedTerm):
     """(cos - label/5)², the loss of Sentence-BERT."""
+
+    min_items: ClassVar[int] = 1
 
     def loss(self, first: Tensor, second: Tensor, labels: Tensor) -> Tensor:  # noqa: D102
         return objectives.cosine_mse(first, second, labels)
@@ -87,19 +93,33 @@ class Triplet(SupervisedTerm):
     """Anchor nearer to its paraphrase than to the hardest other sentence of the batch."""
 
     needs: ClassVar[Need] = "pairs"
+    mines: ClassVar[bool] = True
 
     margin: float = parameter(0.2, "how much nearer the positive has to be", minimum=0, maximum=2, unit="cosine")
     positive_from: float = parameter(
         KNOWN_POSITIVE, "lowest grade of a pair that counts as a paraphrase", minimum=0, maximum=5, unit="grade"
     )
 
-    def loss(self, first: Tensor, second: Tensor, labels: Tensor) -> Tensor:
-        """Both sentences of each paraphrase serve as anchor; the rest of the batch gives the negatives."""
+    def loss(self, first: Tensor, second: Tensor, labels: Tensor, related: Tensor | None = None) -> Tensor:
+        """Both sentences of each paraphrase serve as anchor; the rest of the batch gives the negatives.
+
+        Args:
+            first: Vectors of the first sentences, shape (B, d), float32.
+            second: Vectors of the second sentences, shape (B, d).
+            labels: Grades 0 to 5, shape (B,).
+            related: Shape (2B, 2B), first sentences before second ones: true where two are the same sentence or known
+                to mean the same, which makes them no negatives. Data with several positives an anchor has many.
+
+        Returns:
+            A scalar.
+        """
         n = len(first)
         anchors, positives = torch.cat([first, second]), torch.cat([second, first])
         row = torch.arange(n, device=first.device).repeat(2)
         # The own pair is out: the anchor itself, and its partner, which is the positive or a graded non-paraphrase.
         allowed = row[:, None] != row[None, :]
+        if related is not None:
+            allowed = allowed & ~related
         hardest, found = objectives.hardest_negatives(anchors, anchors, allowed)
         weights = (labels >= self.positive_from).repeat(2) & found
         return objectives.triplet(anchors, positives, anchors[hardest], margin=self.margin, weights=weights)

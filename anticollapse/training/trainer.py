@@ -12,10 +12,10 @@ import torch
 
 from anticollapse.data import PairSet
 from anticollapse.encoding import Encoder
-from anticollapse.errors import OptionError, TrainingError
+from anticollapse.errors import OptionError
 from anticollapse.training import checkpoint, export
 from anticollapse.training.checkpoint import Checkpoint
-from anticollapse.training.fast import faster
+from anticollapse.training.fast import faster, memory_errors
 from anticollapse.training.loop import LAST, Job, Run, Stop
 from anticollapse.training.options import TrainingOptions
 from anticollapse.training.position import TrainingResult
@@ -66,11 +66,13 @@ def train(
     folder = Path(output)
     saved = _checkpoint_in(folder, resume=resume)
     chosen = options or TrainingOptions()
-    with _threads(chosen.threads), torch.random.fork_rng(), _memory_errors():
+    with _threads(chosen.threads), torch.random.fork_rng(), memory_errors():
         half = None if saved is None else bool(saved.state["bfloat16"])
         shop = set_up(variant, backbone, pairs, dev, chosen, device=device, use_bfloat16=half)
         if dev is None or not (dev.labelled and dev.has_pairs):
             shop.notes.append("There are no graded dev pairs to choose by: the latest checkpoint is kept.")
+        elif dev.digest == pairs.digest:
+            shop.notes.append("The dev pairs are the training pairs: the best step is chosen on what was trained on.")
         if resume and saved is None:
             shop.notes.append("There was no checkpoint to resume from: the run starts at step 0.")
         job = Job(
@@ -108,24 +110,3 @@ def _threads(wanted: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-@contextmanager
-def _memory_errors() -> Iterator[None]:
-    """Running out of memory is something that the user can mend."""
-    try:
-        yield
-    except (MemoryError, torch.OutOfMemoryError) as error:
-        raise _out_of_memory() from error
-    except RuntimeError as error:
-        # torch's CPU allocator has no error class of its own.
-        if "not enough memory" in str(error) or "can't allocate memory" in str(error):
-            raise _out_of_memory() from error
-        raise
-
-
-def _out_of_memory() -> TrainingError:
-    return TrainingError(
-        "memory ran out",
-        remedy="Lower --batch-size and raise --accumulation in turn; the last checkpoint can be resumed",
-    )

@@ -50,7 +50,8 @@ class Variant:
         supervised: Loss on graded pairs.
         contrast: Loss on two views of each sentence.
         head: Network between encoder and losses, in training only.
-        augmentations: How the two views differ.
+        augmentations: How the two views differ. A supervised term beside the contrast gets the first view, so there
+            give augmentations of the text to view 2 alone.
         queue: Keys of earlier batches as negatives.
         momentum: The slow encoder that makes the keys.
         swav: The filter for false negatives.
@@ -126,6 +127,12 @@ class Variant:
         return "sentences" if self.contrast is not None else "nothing"
 
     @property
+    def min_items(self) -> int:
+        """Fewest items in a batch for which all losses are defined and depend on the weights."""
+        supervised = 1 if self.supervised is None else self.supervised.min_items
+        return supervised if self.contrast is None else max(supervised, self.contrast.min_sentences)
+
+    @property
     def parameters(self) -> tuple[Parameter, ...]:
         """All parameters of all parts, their present values as defaults."""
         return tuple(parameter for prefix, part in self._parts() for _, parameter in parameters_of(part, prefix))
@@ -134,6 +141,17 @@ class Variant:
     def values(self) -> dict[str, Value]:
         """The present value of each parameter."""
         return {parameter.name: parameter.default for parameter in self.parameters}
+
+    @property
+    def composition(self) -> str:
+        """What is computed, texts for people left out: differs when a part, a value or a default differs."""
+        return repr(
+            tuple(
+                getattr(self, f.name)
+                for f in dataclasses.fields(self)
+                if f.name not in {"title", "summary", "paper", "claim"}
+            )
+        )
 
     def with_parameters(self, values: Mapping[str, object]) -> Variant:
         """A copy with some parameters changed.

@@ -64,7 +64,8 @@ def test_other_supervised_losses_too(name, tiny_encoder, pairs):
     without_dropout(system)
     items = np.arange(12)
     first, second = (encode(tiny_encoder, [side[i] for i in items]) for side in (pairs.sentences1, pairs.sentences2))
-    expected = variant.supervised.loss(first, second, torch.from_numpy(pairs.scores[items]))
+    mined = {"related": system._related(collator(items).ids)} if variant.supervised.mines else {}
+    expected = variant.supervised.loss(first, second, torch.from_numpy(pairs.scores[items]), **mined)
     assert system(collator(items))["loss"].item() == pytest.approx(expected.item(), rel=1e-4, abs=1e-6)
 
 
@@ -81,6 +82,28 @@ def test_triplet_takes_the_hardest_other_sentence(tiny_encoder, pairs):
         hardest = max((rows[i] @ rows[j]).item() for j in range(12) if j % 6 != i % 6)
         losses.append(max(0.0, hardest - (rows[i] @ rows[(i + 6) % 12]).item() + 0.2))
     assert term.loss(first, second, labels).item() == pytest.approx(sum(losses) / len(losses), abs=1e-6)
+
+
+def test_triplet_mines_neither_the_same_sentence_nor_another_paraphrase(tiny_encoder, pairs):
+    """Pairs (A, B), (A, C), (D, E), the first two paraphrases: D and E are all the negatives that A, B and C have."""
+    sentences = list(dict.fromkeys(pairs.sentences1 + pairs.sentences2))[:5]
+    a, b, c, d, e = sentences
+    several = dataclasses.replace(
+        pairs,
+        sentences1=(a, a, d),
+        sentences2=(b, c, e),
+        scores=np.array([5.0, 5.0, 0.0]),
+        rows=np.arange(1, 4),
+    )
+    system, _, collator = build(get_variant("triplet"), tiny_encoder, several)
+    without_dropout(system)
+    rows = F.normalize(encode(tiny_encoder, [a, a, b, c, d, e]), dim=1)
+    near = {(0, 2), (1, 3), (2, 0), (3, 1)}
+    losses = [
+        max(0.0, max((rows[i] @ rows[j]).item() for j in (4, 5)) - (rows[i] @ rows[k]).item() + 0.2) for i, k in near
+    ]
+    found = system(collator(np.arange(3)))["loss"].item()
+    assert found == pytest.approx(sum(losses) / len(losses), abs=1e-5)
 
 
 def test_the_projector_is_between_encoder_and_loss_only(tiny_encoder, pairs):

@@ -206,8 +206,11 @@ def test_memory_errors_say_what_to_do(tiny_folder, pairs, tmp_path, monkeypatch)
         raise torch.OutOfMemoryError
 
     monkeypatch.setattr(Run, "_step", burst)
-    with pytest.raises(TrainingError, match=r"memory ran out. Lower --batch-size"):
+    with pytest.raises(TrainingError, match=r"memory ran out. Start anew in another folder with a lower --batch"):
         train(get_variant("sbert"), tiny_folder, pairs, output=tmp_path / "run", options=SHORT)
+    end = lines(tmp_path / "run")[-1]
+    assert (end["event"], end["status"]) == ("end", "failed")
+    assert "memory ran out" in end["reason"]
 
 
 def test_a_full_disk_leaves_what_was_there(tiny_folder, pairs, dev, tmp_path, monkeypatch):
@@ -322,7 +325,11 @@ def evaluation(**values):
         ({}, {"mean_unrelated_cosine": 0.89}, ""),
         ({}, {"mean_unrelated_cosine": 0.93}, "mean cosine of 0.93 .0.50 before"),
         ({"mean_unrelated_cosine": 0.95}, {"mean_unrelated_cosine": 0.93}, ""),
-        ({"mean_unrelated_cosine": 0.92}, {"mean_unrelated_cosine": 0.996}, "mean cosine of 1.00 .0.92 before"),
+        ({"mean_unrelated_cosine": 0.92}, {"mean_unrelated_cosine": 0.996}, "mean cosine of 0.996 .0.92 before"),
+        ({"mean_unrelated_cosine": 0.985}, {"mean_unrelated_cosine": 0.986}, ""),
+        ({"mean_unrelated_cosine": 0.985}, {"mean_unrelated_cosine": 0.996}, "mean cosine of 0.996 .0.985 before"),
+        ({"mean_unrelated_cosine": 0.99}, {"mean_unrelated_cosine": 0.99998}, "mean cosine of 0.99998 .0.990 before"),
+        ({}, {"mean_unrelated_cosine": 1.0}, "mean cosine of 1.00 .0.50 before"),
         ({}, {"effective_rank": 3.9}, "effective rank fell from 40.0 to 3.9"),
         ({}, {"effective_rank": None, "mean_unrelated_cosine": None}, ""),
     ],
