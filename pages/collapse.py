@@ -16,7 +16,7 @@ from anticollapse.errors import AntiCollapseError
 from anticollapse.figures import collapse as figures
 from anticollapse.figures.style import CONFIG, Series
 from anticollapse.measures.result import format_number
-from pages.common import state, tables, work
+from pages.common import links, state, tables, work
 
 WORST = 10
 HALF = 472  # pixels of a figure that stands beside another one
@@ -223,9 +223,7 @@ def _pair_table(found: Found, pairs: PairSet, selected: Sequence[int]) -> None:
     )
     marked = _ticked(pairs)
     if marked and st.button("Take the ticked pair apart, token by token", icon=":material/grid_on:"):
-        link = {name: st.query_params.get_all(name) for name in st.query_params} | {"row": str(pairs.rows[marked[0]])}
-        link.pop("typed", None)
-        st.switch_page("pages/tokens.py", query_params=link)
+        links.open_pair(pairs, int(pairs.rows[marked[0]]))
     st.download_button(
         "Download these pairs (CSV)",
         lambda: export_csv(frame),

@@ -7,8 +7,14 @@ and linked by its id, so its widget keeps the link by itself.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NoReturn
 
 import streamlit as st
+from streamlit.errors import StreamlitAPIException
+
+from anticollapse.data import PairSet
+
+WANTED_ROW = "_row_wanted"
 
 
 def restore(key: str, default: Sequence[str]) -> None:
@@ -37,3 +43,37 @@ def keep(key: str, values: Sequence[str], default: Sequence[str]) -> None:
         st.query_params[key] = wanted
     else:
         st.query_params.pop(key, None)
+
+
+def open_pair(pairs: PairSet, row: int, side: Sequence[str] = ()) -> NoReturn:
+    """Go to the Tokens page with one pair.
+
+    Streamlit refuses to carry over what widgets are bound to (they keep their values by themselves), so the link gets
+    the pair alone, and the session remembers it where even that is refused.
+
+    Args:
+        pairs: The set.
+        row: Row of the pair in it.
+        side: Encoders to show side by side; none leaves the choice as it is.
+    """
+    st.session_state[WANTED_ROW] = (pairs.digest, row)
+    link: dict[str, str | list[str]] = {"row": str(row)}
+    if encoders := st.query_params.get_all("encoders"):
+        link["encoders"] = encoders
+    if side:
+        link["side"] = list(side)
+    try:
+        st.switch_page("pages/tokens.py", query_params=link)
+    except StreamlitAPIException:
+        st.switch_page("pages/tokens.py", query_params={})
+
+
+def wanted_row(pairs: PairSet, otherwise: int) -> int:
+    """The row that was last asked for with :func:`open_pair`.
+
+    Args:
+        pairs: The set.
+        otherwise: The row when none was asked for in this set.
+    """
+    digest, row = st.session_state.get(WANTED_ROW, ("", otherwise))
+    return row if digest == pairs.digest else otherwise
