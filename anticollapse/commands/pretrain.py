@@ -102,16 +102,19 @@ def _prepare(args: argparse.Namespace) -> int:
 
 
 def _train(args: argparse.Namespace) -> int:
-    from anticollapse.pretraining import PretrainingOptions, pretrain
+    from anticollapse.pretraining import PretrainingOptions, load_corpus, pretrain
+    from anticollapse.pretraining.run import TOKENS
 
     fields = {field.name for field in dataclasses.fields(PretrainingOptions)}
     given = {k: v for k, v in vars(args).items() if k in fields and v is not None}
     options = PretrainingOptions(**given)
-    resumed = args.resume and not args.text
     with writable(args.output):
         args.output.mkdir(parents=True, exist_ok=True)
-    dev = _dev_pairs(args)
-    corpus = None if resumed else _corpus(args)
+    kept = args.output / TOKENS
+    resumed = args.resume and not args.text
+    corpus = (load_corpus(kept) if kept.exists() else None) if resumed else _corpus(args)
+    # Prepared text knows its language.
+    dev = _dev_pairs(args.dev, args.language if corpus is None else corpus.facts["language"])
     with progress_bar("pre-training", unit="‰") as progress, stop_signal() as stopped:
 
         def report(event: Event) -> None:
@@ -158,14 +161,14 @@ def _corpus(args: argparse.Namespace) -> Corpus:
         )
 
 
-def _dev_pairs(args: argparse.Namespace) -> PairSet | None:
-    if args.dev == NONE:
+def _dev_pairs(asked: str | None, language: str) -> PairSet | None:
+    if asked == NONE:
         return None
-    name = args.dev or DEV_SETS[args.language]
+    name = asked or DEV_SETS[language]
     try:
         pairs = load_pairs(name, split="dev") if name in DEV_SETS.values() else load_pairs(name)
     except DataError as error:
-        if args.dev is not None:
+        if asked is not None:
             raise
         print(f"anticollapse: measured on held-out text only: {error}", file=sys.stderr)
         return None

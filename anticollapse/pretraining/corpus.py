@@ -198,6 +198,8 @@ def load_corpus(file: Path) -> Corpus:
         size = _vocabulary_size(corpus)
     except (OSError, EOFError, lzma.LZMAError, ValueError, KeyError, TypeError, OverflowError) as error:
         raise DataError(f"the prepared tokens cannot be read ({error})", where=str(file)) from error
+    if corpus.facts.get("language") not in {"en", "zh"}:
+        raise DataError("the prepared tokens do not say their language", where=str(file))
     if not len(ids) or not len(held) or max(int(ids.max()), int(held.max())) >= size:
         raise DataError("the prepared tokens do not fit their vocabulary", where=str(file))
     return corpus

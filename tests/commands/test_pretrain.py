@@ -7,6 +7,8 @@ import json
 import pytest
 
 from anticollapse.cli import main
+from anticollapse.commands import pretrain
+from anticollapse.errors import DataError
 
 SMALL = ["--size", "1x32", "--vocabulary", "120", "--batch-tokens", "512", "--evaluations", "2", "--device", "cpu"]
 
@@ -45,6 +47,25 @@ def test_prepared_text_gives_the_same_encoder(text, tmp_path, capsys):
         assert main(["pretrain", "--text", str(given), "--output", str(tmp_path / name), *options]) == 0
     weights = [(tmp_path / name / "model" / "model.safetensors").read_bytes() for name in ("text", "tokens")]
     assert weights[0] == weights[1]
+
+
+def test_prepared_text_knows_its_language(text, tmp_path, capsys, monkeypatch):
+    asked = []
+
+    def load(name, **options):
+        asked.append((name, options))
+        raise DataError("not here")
+
+    monkeypatch.setattr(pretrain, "load_pairs", load)
+    tokens = tmp_path / "toy.tokens"
+    assert (
+        main(["pretrain", "--prepare", str(tokens), "--text", str(text), "--vocabulary", "120", "--language", "zh"])
+        == 0
+    )
+    assert main(["pretrain", "--text", str(tokens), "--output", str(tmp_path / "run"), "--tokens", "1000", *SMALL]) == 0
+    assert asked == [("stsb-zh", {"split": "dev"})]
+    assert "measured on held-out text only" in capsys.readouterr().err  # and the run goes on
+    assert "language: zh" in (tmp_path / "run" / "model" / "README.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(
