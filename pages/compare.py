@@ -13,7 +13,7 @@ from anticollapse.doctor import Report
 from anticollapse.errors import AntiCollapseError
 from anticollapse.figures import compare as figures
 from anticollapse.figures.style import CONFIG, Series
-from pages.common import comparing, state, studying, work
+from pages.common import comparing, links, state, studying, work
 
 TITLE = "Which encoder is better?"
 PLACE = "place by "
@@ -169,10 +169,7 @@ def _disagreements(made: Comparison, shown: list[Series]) -> None:
     rows = chosen["selection"]["rows"]
     label = "Take the ticked pair apart, token by token" if rows else "Take the first pair apart, token by token"
     if st.button(label, icon=":material/grid_on:"):
-        link = {one: st.query_params.get_all(one) for one in st.query_params}
-        link |= {"row": str(found[rows[0] if rows else 0].row), "side": [reference, shown[encoder].name]}
-        link.pop("typed", None)
-        st.switch_page("pages/tokens.py", query_params=link)
+        links.open_pair(made.pairs, int(found[rows[0] if rows else 0].row), [reference, shown[encoder].name])
     st.download_button(
         "Download these pairs (CSV)",
         lambda: export_csv(frame),
