@@ -4,7 +4,7 @@ The objective is UMAP's (McInnes et al. 2018, https://arxiv.org/abs/1802.03426):
 schedule of the edges come from umap-learn. As in its AlignedUMAP (Dadu et al. 2023,
 https://doi.org/10.1016/j.patter.2023.100741), a sentence is pulled towards its places under the other encoders, the
 more the more neighbours it has in common there. Only the loop over the edges is ours, because umap-learn's compiles
-anew for every fit, runs on one core, cannot be stopped, links each encoder only to those before it, and takes eight
+anew for every fit, runs on one core, cannot be stopped, links each encoder only to those before it, and takes six
 times as long (benchmarks/map.py).
 
 All encoders draw the same random numbers: where two encoders agree, their layouts do so by construction, and what
