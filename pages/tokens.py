@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 
 import numpy as np
@@ -9,16 +10,19 @@ import pandas as pd
 import streamlit as st
 
 from anticollapse.data import PairSet
-from anticollapse.encoding import Encoder
+from anticollapse.encoding import Encoder, TokenCounts, read_counts
 from anticollapse.errors import AntiCollapseError
 from anticollapse.explain import TokenReport, examine_tokens, explain_pair
 from anticollapse.figures import tokens as figures
 from anticollapse.figures.attribution import attribution_figure
 from anticollapse.figures.style import CONFIG, Series
 from anticollapse.measures.tokens import TokenUse
-from pages.common import state, work
+from pages.common import links, state, work
 
 SHOWN = 2
+HEALTHY = 0.1
+"""Mean cosine of unrelated sentences below which there is no common direction worth speaking of."""
+
 Found = list[tuple[Series, Encoder, TokenReport]]
 
 
@@ -34,9 +38,11 @@ def main() -> None:
         return
     layers = bool(st.session_state.get("layers"))
     found: Found = []
-    for series, encoder in _two(bench):
+    two = _two(bench)
+    counts = _counts([encoder for _, encoder in two])
+    for series, encoder in two:
         try:
-            found.append((series, encoder, _report(encoder, bench.pairs, by_layer=layers)))
+            found.append((series, encoder, _report(encoder, bench.pairs, counts.get(encoder.digest), by_layer=layers)))
         except AntiCollapseError as error:
             st.error(f"{state.escape(series.name)}: {state.escape(str(error))}", icon=":material/error:")
     if not found:
@@ -61,12 +67,45 @@ def _two(bench: state.Workbench) -> list[tuple[Series, Encoder]]:
     return [one for one in opened if one[0].name in (chosen or names[:SHOWN])]
 
 
-def _report(encoder: Encoder, pairs: PairSet, *, by_layer: bool) -> TokenReport:
-    key = ("tokens", encoder.digest, pairs.digest, by_layer)
+def _counts(encoders: Sequence[Encoder]) -> dict[str, TokenCounts]:
+    """The attached reference count in the tokens of each encoder, by digest; what is wrong with it is one message."""
+    with st.popover("Frequencies from a file", icon=":material/format_list_numbered:"):
+        st.caption(
+            "Tokens are ranked by their frequency in your sentences. For few sentences a count of a large text ranks "
+            "them better: a text file with one token or word and its count on each line, such as *the 6187267*."
+        )
+        file = st.file_uploader("Token or word counts", type=["txt", "tsv", "csv"], key="counts_file")
+    if file is None:
+        return {}
+    content = file.getvalue()
+    found: dict[str, TokenCounts] = {}
+    for encoder in encoders:
+        if encoder.transformer is None or encoder.transformer.tokenizer is None:
+            continue
+        key = ("counts", encoder.digest, file.name, hashlib.sha256(content).hexdigest())
+        counts = work.results().get(key)
+        if counts is None:
+            try:
+                counts = read_counts(content, encoder, name=file.name)
+            except AntiCollapseError as error:
+                st.error(
+                    f"{state.escape(str(error))} Tokens are ranked by their frequency in your sentences instead.",
+                    icon=":material/error:",
+                )
+                return {}
+            work.results().put(key, counts)
+        found[encoder.digest] = counts
+    return found
+
+
+def _report(encoder: Encoder, pairs: PairSet, counts: TokenCounts | None, *, by_layer: bool) -> TokenReport:
+    key = ("tokens", encoder.digest, pairs.digest, by_layer, *((counts.source, counts.digest) if counts else ()))
     found = work.results().get(key)
     if found is None:
         with work.working(f"Reading the tokens of {len(pairs.sentences):,} sentences with {encoder.name}") as progress:
-            found = examine_tokens(encoder, pairs, by_layer=by_layer, cache=work.vectors(), progress=progress)
+            found = examine_tokens(
+                encoder, pairs, counts=counts, by_layer=by_layer, cache=work.vectors(), progress=progress
+            )
         work.results().put(key, found)
     return found
 
@@ -78,7 +117,7 @@ def _with_use(found: Found) -> list[tuple[Series, TokenUse]]:
 def _finding(found: Found) -> None:
     used = _with_use(found)
     if not used:
-        st.title("These encoders do not average their tokens")
+        st.title(_without_shares([report for _, _, report in found]), anchor=False)
         return
     series, use = used[0]
     frequent = [band for band in use.bands if band.high is not None and band.high <= 10]
@@ -96,6 +135,16 @@ def _finding(found: Found) -> None:
         r"\[CLS\], \[SEP\], the full stop and *the* stand in every sentence: the more of the vector they make, the "
         "more alike all sentences look."
     )
+
+
+def _without_shares(reports: Sequence[TokenReport]) -> str:
+    """The title where no encoder's vector is an exact sum over its tokens."""
+    averaging = [not report.curve_obstacle for report in reports]
+    if all(averaging):
+        return "What follows the mean is not linear, so tokens have no exact share in it"
+    if any(averaging):
+        return "No vector here is an exact sum over its tokens"
+    return "These encoders do not average their tokens" if len(reports) > 1 else "No average of tokens here"
 
 
 def _shares(found: Found) -> None:
@@ -116,6 +165,8 @@ def _shares(found: Found) -> None:
             "Grey: share of all tokens; coloured: share of the sentence vectors, with its 95 % interval. Where the "
             "coloured bar is higher, these tokens count for more than their number."
         )
+        for note in dict.fromkeys(note for _, use in used for note in use.notes):
+            st.caption(state.escape(note))
         _band_table(used)
     with by_token:
         st.plotly_chart(
@@ -133,12 +184,22 @@ def _shares(found: Found) -> None:
 
 
 def _band_table(used: Sequence[tuple[Series, TokenUse]]) -> None:
+    bands = [{band.name: band for band in use.bands} for _, use in used]
+    # Encoders with one tokenizer share the columns of tokens.
+    alike = all(
+        {n: (b.n_types, b.n_tokens) for n, b in one.items()}
+        == {n: (b.n_types, b.n_tokens) for n, b in bands[0].items()}
+        for one in bands
+    )
     rows = []
-    for i, band in enumerate(used[0][1].bands):
-        row: dict[str, object] = {"frequency rank": band.name, "different tokens": band.n_types}
-        row["% of tokens"] = 100 * band.token_share
-        for series, use in used:
-            share = use.bands[i].vector_share.value if i < len(use.bands) else None
+    for name in figures.band_names([use for _, use in used]):
+        row: dict[str, object] = {"frequency rank": name}
+        for i, ((series, _), own) in enumerate(zip(used, bands, strict=True)):
+            band, suffix = own.get(name), "" if alike else f", {series.name}"
+            if i == 0 or not alike:
+                row[f"different tokens{suffix}"] = 0 if band is None else band.n_types
+                row[f"% of tokens{suffix}"] = 0.0 if band is None else 100 * band.token_share
+            share = None if band is None else band.vector_share.value
             row[f"% of vectors, {series.name}"] = None if share is None else 100 * share
         rows.append(row)
     frame = pd.DataFrame(rows)
@@ -216,9 +277,11 @@ def _removal(found: Found) -> None:
 def _direction(found: Found) -> None:
     st.subheader("The other cause: a common direction", anchor=False)
     st.caption(
-        "This is not the same thing as frequent tokens. Even without them, all vectors share a direction, often along "
-        "a few dimensions. Leaving tokens out hardly removes it; centring or whitening does, with all tokens kept."
+        "This is not the same thing as frequent tokens: it is what the vectors of all sentences have in common, often "
+        "along a few dimensions."
     )
+    for series, _, report in found:
+        st.caption(f"{state.escape(series.name)}: {state.escape(_moved(report))}")
     shown = [(series, report.anisotropy) for series, _, report in found if len(report.anisotropy.contributions)]
     if shown:
         st.plotly_chart(
@@ -233,6 +296,26 @@ def _direction(found: Found) -> None:
             f"{state.escape(anisotropy.mean_cosine.describe())}; share of its top 3 dimensions: "
             f"{state.escape(anisotropy.rogue.describe())}."
         )
+
+
+def _moved(report: TokenReport) -> str:
+    """How strong an encoder's common direction is, and whether leaving frequent tokens out removes it."""
+    mean = report.anisotropy.mean_cosine.value
+    if mean is None:
+        return f"{report.anisotropy.mean_cosine.describe()}."
+    if mean < HEALTHY:
+        return f"unrelated sentences have a mean cosine of {mean:.3f}, so there is hardly a common direction to remove."
+    text = f"unrelated sentences have a mean cosine of {mean:.3f}"
+    if not report.curves:
+        return f"{text}. Centring or whitening would remove it, with all tokens kept."
+    curve = report.curves[0]
+    start, end = float(curve.mean_cosine[0]), float(curve.mean_cosine[-1])
+    left = end / start if start > 0 else 1.0
+    verdict = "no smaller" if left >= 1 else "hardly smaller" if left > 0.75 else "smaller" if left > 0.25 else "small"
+    return (
+        f"{text}; without the {curve.ks[-1]} most frequent tokens it is {end:.3f}, so the common direction is then "
+        f"{verdict}. Centring or whitening removes it with all tokens kept."
+    )
 
 
 def _pair(found: Found, pairs: PairSet) -> None:
@@ -250,7 +333,7 @@ def _pair(found: Found, pairs: PairSet) -> None:
             "Row of the pair in the file",
             int(pairs.rows.min()),
             int(pairs.rows.max()),
-            int(pairs.rows[_default(found, pairs)]),
+            links.wanted_row(pairs, int(pairs.rows[_default(found, pairs)])),
             key="row",
             bind="query-params",
             help="The Collapse page lists rows; tick one there and choose “Take the ticked pair apart”.",
@@ -270,6 +353,8 @@ def _pair(found: Found, pairs: PairSet) -> None:
         except AntiCollapseError as error:
             st.error(f"{state.escape(series.name)}: {state.escape(str(error))}", icon=":material/error:")
             continue
+        if explanation.cut_note:
+            st.warning(state.escape(explanation.cut_note), icon=":material/content_cut:")
         if explanation.attribution is None or explanation.cosine is None:
             st.info(f"{state.escape(series.name)}: {state.escape(explanation.obstacle)}.", icon=":material/info:")
         else:
@@ -324,6 +409,9 @@ much of every vector, and a **common direction** of the whole space.
 
 The **heat map** is an identity, not an estimate: the cosine of two means is the sum over all pairs of tokens. It holds
 for mean pooling, also with a linear layer behind it; for other encoders the page says so and shows none.
+
+Tokens are ranked by how often they occur in your sentences, or in a count that you attach under *Frequencies from a
+file*. Tokens that such a count does not hold are a group of their own, because nobody knows how frequent they are.
 """
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 
 import pytest
 
@@ -52,17 +53,113 @@ def test_single_sentences_show_tokens_and_no_pair(app):
     assert any("no pairs" in text or "single" in text or "no labels" in text for text in captions(app)), captions(app)
 
 
-def test_an_encoder_that_does_not_average_says_so(app, tmp_path, monkeypatch):
+def put_encoder(tmp_path, monkeypatch, name, **options):
+    """The only encoder there is, under a name that says nothing of how it pools."""
     from tests.conftest import build_encoder
 
-    folder = build_encoder(tmp_path, pooling="cls")
-    (tmp_path / "root").mkdir()
-    folder.rename(tmp_path / "root" / "cls-encoder")
+    (tmp_path / "root").mkdir(exist_ok=True)
+    folder = build_encoder(tmp_path / name, **options)
+    folder.rename(tmp_path / "root" / name)
     monkeypatch.setenv("ANTICOLLAPSE_CHECKPOINTS", str(tmp_path / "root"))
-    app.query_params["encoders"] = ["cls-encoder"]
+    return tmp_path / "root" / name
+
+
+def charts(app):
+    return {chart.proto.id.rpartition("-")[2] for chart in app.get("plotly_chart")}
+
+
+def test_an_encoder_that_does_not_average_says_so(app, tmp_path, monkeypatch):
+    put_encoder(tmp_path, monkeypatch, "mine", pooling="cls")
+    app.query_params["encoders"] = ["mine"]
     app.run()
     assert not app.exception
-    assert any("cls" in info.value.lower() for info in app.info)
+    said = [info.value for info in app.info]
+    assert sum("takes the first token alone as the sentence vector" in text for text in said) == 3  # shares, curve, map
+    assert app.title[0].value == "No average of tokens here"
+    assert charts(app) == {"dimensions"}
+    assert not any("cells sum to" in text for text in captions(app))
+
+
+def test_a_mean_with_a_curved_layer_behind_it_is_not_said_to_be_no_mean(app, tmp_path, monkeypatch):
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import Dense
+
+    folder = put_encoder(tmp_path, monkeypatch, "mine")
+    model = SentenceTransformer(str(folder), device="cpu")
+    SentenceTransformer(modules=[*model, Dense(32, 8)], device="cpu").save(str(tmp_path / "root" / "bent"))
+    app.query_params["encoders"] = ["bent"]
+    app.run()
+    assert not app.exception
+    assert "do not average" not in app.title[0].value
+    assert "not linear" in app.title[0].value
+    assert charts(app) == {"dimensions", "removal"}
+
+
+def test_the_common_direction_is_described_as_it_was_found(app):
+    app.query_params["encoders"] = ["raw-mini", "raw-mini+centring"]
+    app.run()
+    raw = next(text for text in captions(app) if "most frequent tokens it is" in text)
+    assert re.search(r"raw-mini: unrelated sentences have a mean cosine of 0\.\d+; without the 200 most frequent", raw)
+    cured = [text for text in captions(app) if "hardly a common direction to remove" in text]
+    assert len(cured) == 1
+    assert "centred" in cured[0] or "centring" in cured[0]
+
+
+def test_notes_of_the_shares_are_shown(app):
+    app.run()
+    assert any("Tokens are ranked by their frequency in" in text for text in captions(app))
+
+
+def test_a_sentence_that_was_cut_is_said(app):
+    app.run()
+    app.toggle(key="typed").set_value(True).run()
+    assert not app.warning
+    app.text_input(key="s2").set_value("the dog runs " * 100).run()
+    assert not app.exception
+    assert len(app.warning) == 2
+    assert all("The second sentence is longer than" in warning.value for warning in app.warning)
+
+
+def test_frequencies_from_a_file(app):
+    app.query_params["encoders"] = ["raw-mini", "raw-mini+centring"]
+    app.run()
+    app.file_uploader(key="counts_file").upload("counts.txt", b"the 60\na 50\nis 40\nman 30\nplaying 20\n")
+    app.run()
+    assert not app.exception
+    assert not app.error
+    assert any("frequency in counts.txt" in text for text in captions(app))
+    table = next(frame.value for frame in app.dataframe if "frequency rank" in frame.value)
+    assert table["frequency rank"].tolist() == ["special", "1–10", "not in the reference"]
+    assert 1 <= table["different tokens"].tolist()[1] <= 5
+
+
+def test_a_file_of_frequencies_that_cannot_be_read_is_one_message(app):
+    app.query_params["encoders"] = ["raw-mini", "raw-mini+centring"]
+    app.run()
+    app.file_uploader(key="counts_file").upload("counts.txt", b"the 60\nno count\n")
+    app.run()
+    assert not app.exception
+    assert len(app.error) == 1
+    assert "row 2" in app.error[0].value.replace("\\", "")
+    assert charts(app) >= {"shares", "removal"}
+
+
+def test_bands_of_two_tokenizers_stand_in_their_own_columns(app, tmp_path, monkeypatch):
+    from tests.conftest import ROOT
+
+    put_encoder(tmp_path, monkeypatch, "mine")
+    shutil.copytree(ROOT / "checkpoints" / "raw-mini", tmp_path / "root" / "raw-mini")
+    app.query_params["encoders"] = ["raw-mini", "mine"]  # the second has too few tokens for the third band
+    app.run()
+    assert not app.exception
+    table = next(frame.value for frame in app.dataframe if "frequency rank" in frame.value)
+    names = table["frequency rank"].tolist()
+    assert names == [name for name in ("special", "1–10", "11–100", "101–1,000", "1,001–10,000") if name in names]
+    assert len(names) >= 4
+    for name in ("raw-mini", "mine"):
+        assert table[f"% of tokens, {name}"].sum() == pytest.approx(100)
+        assert table[f"% of vectors, {name}"].sum() == pytest.approx(100)
+    assert table["different tokens, mine"].tolist()[-1] == 0
 
 
 def test_every_layer(app):
