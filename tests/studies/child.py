@@ -42,7 +42,7 @@ def main(given):
 
 def meet(folder, number):
     (folder / f"begun-{os.getpid()}").touch()
-    deadline = time.monotonic() + 240
+    deadline = time.monotonic() + 400
     while len(list(folder.glob("begun-*"))) < number and time.monotonic() < deadline:
         time.sleep(0.02)
 

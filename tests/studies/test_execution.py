@@ -17,7 +17,10 @@ from anticollapse.studies.cell import negatives_of
 from anticollapse.studies.claim import claim
 from anticollapse.studies.measuring import read_arrays
 
-PATIENCE = 240.0
+PATIENCE = 400.0
+
+pytestmark = pytest.mark.timeout(900)  # processes are forked and waited for, on machines that may be busy
+
 ALL = ["raw-s0", "sbert-s0", "sbert-swav-s0", "sbert-s1", "sbert-swav-s1"]
 
 

@@ -73,8 +73,9 @@ def test_seeds_that_are_drawn_have_the_variance_of_their_mean():
 @pytest.mark.parametrize("k", [3, 5])
 @pytest.mark.parametrize(("pair_noise", "seed_noise"), [(1.0, 0.3), (0.3, 1.0), (1.0, 1.0)])
 def test_intervals_cover_the_truth(k, pair_noise, seed_noise):
-    """With normal chance of known size in the pairs and in the seeds; the truth is 0. Three seeds that differ far more
-    than the pairs do give 92 %, as Satterthwaite's degrees of freedom are estimated from so little; else it is 94 to 97.
+    """With normal chance of known size in the pairs and in the seeds; the truth is 0.
+
+    Three seeds that differ far more than the pairs do give 92 %: the degrees of freedom are estimated from so little.
     """
     rng = np.random.default_rng([k, int(10 * pair_noise)])
     cases, hits, b = 800, 0, 400
