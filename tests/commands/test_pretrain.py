@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -104,3 +107,16 @@ def test_usage_errors_exit_2(arguments, capsys):
     with pytest.raises(SystemExit) as ended:
         main(["pretrain", *arguments])
     assert ended.value.code == 2
+
+
+def test_the_gpu_entry_needs_neither_plotly_nor_streamlit(text, tmp_path):
+    blocked = dict.fromkeys(["plotly", "streamlit", "umap", "pynndescent"])
+    script = (
+        f"import sys, runpy; sys.modules.update({blocked!r}); sys.argv[0:1] = []; "
+        "runpy.run_path(sys.argv[0], run_name='__main__')"
+    )
+    entry = Path(__file__).resolve().parents[2] / "benchmarks" / "gpu" / "pretrain.py"
+    command = [sys.executable, "-c", script, str(entry), "--text", str(text), "--output", str(tmp_path / "run")]
+    done = subprocess.run([*command, "--tokens", "500", "--dev", "none", *SMALL], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("done: ")
