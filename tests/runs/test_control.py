@@ -50,6 +50,9 @@ def test_a_whole_life(begin, root, pairs, forked, settings):
     assert [event["step"] for event in looks] == [2, 4, 6]
     assert done.progress["dev_spearman_best"] == max(event["dev_spearman"] for event in looks)
     assert (run.id, "trained") in [(info.name, info.kind) for info in list_encoders(root)]
+    until = time.monotonic() + 30  # the state is written first, and what was kept for it goes then
+    while (run.folder / store.SPARE).exists() and time.monotonic() < until:
+        time.sleep(0.01)
     assert not (run.folder / store.SPARE).exists()
 
     stream = io.BytesIO()

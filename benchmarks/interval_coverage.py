@@ -1,6 +1,6 @@
 """Do the intervals cover, and how often are equal encoders called different? By simulation; see docs/statistics.md.
 
-    python benchmarks/coverage.py [--pairs 100 1379] [--cases 500] [--resamples 2000] [--kind spearman]
+    python benchmarks/interval_coverage.py [--pairs 100 1379] [--cases 500] [--resamples 2000] [--kind spearman]
 
 Normal pairs of known correlation: the population's Spearman is 6/π asin(ρ/2). "Equal encoders" see the same labels with
 noise that is half common to both; graded labels are rounded to 0 … 5. Beside what the package does, what else was
