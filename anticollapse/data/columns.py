@@ -40,6 +40,9 @@ GROUP_NAMES = ("group", "domain", "genre", "source", "category", "topic", "datas
 # Only told apart from a column of text or numbers worth guessing at.
 ID_NAMES = ("id", "ids", "idx", "index", "no", "nr", "row", "baseid", "pairid", "pairidentifier", "uid", "guid", "qid")
 
+BAD_CELLS = 0.1
+"""Share of a column's cells that may be no numbers where it is recognised as one of numbers."""
+
 _WORDY = re.compile(r"\s|[\u0e00-\u0e7f\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
 
 
@@ -110,10 +113,13 @@ def looks_like_header(head: Sequence[Sequence[object]]) -> bool:
     body = [record for record in head[1:] if len(record) == len(first)]
     if len(body) < 2:
         return False
-    return any(
-        not is_blank(first[i]) and all(is_number(r[i]) or is_blank(r[i]) for r in body) and any(map(is_number, cells))
-        for i, cells in enumerate(zip(*body, strict=True))
-    )
+    return any(not is_blank(first[i]) and _numbers(cells) for i, cells in enumerate(zip(*body, strict=True)))
+
+
+def _numbers(cells: Sequence[object]) -> bool:
+    """Whether a column holds numbers; a few bad cells ("n/a") in a longer one do not change what it is."""
+    filled = [cell for cell in cells if not is_blank(cell)]
+    return bool(filled) and sum(map(is_number, filled)) >= (1 - BAD_CELLS) * len(filled)
 
 
 def recognise(
@@ -134,7 +140,7 @@ def recognise(
     Raises:
         DataError: If a stated column does not exist or no column holds sentences.
     """
-    header = names is None and (looks_like_header(head) if wanted.header is None else wanted.header)
+    header = names is None and (_has_header(head, wanted) if wanted.header is None else wanted.header)
     titles, labels = _name_columns(head, names, header=header)
     body = head[1:] if header else head
     finder = _Finder(titles=titles, labels=labels, body=body, where=where)
@@ -148,6 +154,13 @@ def recognise(
     group = finder.named(GROUP_NAMES, taken | {score, split}) if wanted.group is None else group
     notes = _notes(labels, first, second, score, header=header, named=names is not None)
     return Columns(first, second, score, split, group, header, labels, notes + tuple(finder.notes))
+
+
+def _has_header(head: Sequence[Sequence[object]], wanted: ColumnMap) -> bool:
+    """As :func:`looks_like_header`; a column that is stated by a name in the first row settles it."""
+    stated = (wanted.sentence1, wanted.sentence2, wanted.score, wanted.split, wanted.group)
+    titles = {key(cell) for cell in head[0] if not is_blank(cell)}
+    return any(isinstance(name, str) and key(name) in titles for name in stated if name) or looks_like_header(head)
 
 
 def column_labels(head: Sequence[Sequence[object]], *, names: Sequence[str] | None) -> tuple[str, ...]:
@@ -206,6 +219,9 @@ class _Finder:
         small = [i for i in guesses if max(number(c) for c in self.cells[i] if is_number(c)) <= 5]
         if self.keys and len(small) == 1:
             self.notes.append(f'"{self.labels[small[0]]}" was taken as the score because it holds small numbers.')
+        elif self.keys and guesses:
+            shown = " or ".join(f'"{self.labels[i]}"' for i in guesses[:3])
+            self.notes.append(f"{shown} holds numbers and was not taken as the score: state the column if it is.")
         # With a header, numbers under an unknown name are scores only if nothing else could be.
         candidates = small if self.keys and len(small) == 1 else [] if self.keys else small or guesses
         return candidates[-1] if candidates else None

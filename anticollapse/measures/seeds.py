@@ -7,6 +7,8 @@ Pigeonhole Bootstrap", https://doi.org/10.1214/07-AOAS122), which is for data wi
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -82,23 +84,56 @@ def _error(
     """Standard error over pairs and seeds, and its degrees of freedom."""
     rng = np.random.default_rng([seed, _SEED_STREAM])
     a, r = samples[:, :k], samples[:, k:]
-    alone = standard_error(a.mean(axis=1) - r.mean(axis=1), n)
-    both = standard_error(_drawn(a - r, rng) if paired else _drawn(a, rng) - _drawn(r, rng), n)
-    spread = [full[0] - full[1]] if paired else full
-    parts = [(float(np.var(one, ddof=1)) / len(one), len(one) - 1) for one in spread if len(one) > 1]
-    parts.append(((alone or 0.0) ** 2, n - 1))
+    both, alone = with_seeds([a - r] if paired else [a, r], rng)
+    error = standard_error(both, n)
+    return error, freedom_of([full[0] - full[1]] if paired else full, standard_error(alone, n) or 0.0, n)
+
+
+def with_seeds(samples: Sequence[FloatArray], rng: np.random.Generator) -> tuple[FloatArray, FloatArray]:
+    """A mean over seeds, or the difference of two, in each resample.
+
+    Args:
+        samples: Values (B, K) of one system, or of a system and its reference, in B resamples of pairs.
+        rng: Draws the seeds.
+
+    Returns:
+        Shape (B,) with pairs and seeds drawn anew, and shape (B,) with pairs alone.
+    """
+    signs = (1.0, -1.0)
+    both = np.sum([sign * draw_seeds(one, rng) for sign, one in zip(signs, samples, strict=False)], axis=0)
+    alone = np.sum([sign * one.mean(axis=1) for sign, one in zip(signs, samples, strict=False)], axis=0)
+    return both, alone
+
+
+def freedom_of(values: Sequence[FloatArray], error_of_pairs: float, n: int) -> float:
+    """Satterthwaite's degrees of freedom where chance lies in n pairs and in the seeds of each system.
+
+    Args:
+        values: Value of each run (K,), for each system whose seeds are drawn.
+        error_of_pairs: Standard error over the pairs alone.
+        n: Number of pairs.
+    """
+    parts = [(float(np.var(one, ddof=1)) / len(one), len(one) - 1) for one in values if len(one) > 1]
+    parts.append((error_of_pairs**2, n - 1))
     below = sum(variance**2 / freedom for variance, freedom in parts)
-    total = sum(variance for variance, _ in parts)
-    return both, total**2 / below if below > 0 else float(n - 1)
+    return sum(variance for variance, _ in parts) ** 2 / below if below > 0 else float(n - 1)
 
 
-def _drawn(samples: FloatArray, rng: np.random.Generator) -> FloatArray:
-    """Mean (B,) over seeds that are drawn anew in each resample, from values (B, K)."""
+def draw_seeds(samples: FloatArray, rng: np.random.Generator) -> FloatArray:
+    """Mean over K seeds that are drawn anew in each resample, deviations widened by √(K / (K − 1)).
+
+    Args:
+        samples: Value of each run in each resample of pairs, (B, K).
+        rng: Source of randomness; it gives (B, K) whole numbers below K.
+
+    Returns:
+        Shape (B,).
+    """
     k = samples.shape[1]
     mean = samples.mean(axis=1)
     if k == 1:
         return np.asarray(mean)
-    drawn = np.take_along_axis(samples, rng.integers(0, k, size=samples.shape), axis=1).mean(axis=1)
+    drawn = np.take_along_axis(samples, rng.integers(0, k, samples.shape), axis=1).mean(axis=1)
     return np.asarray(mean + np.sqrt(k / (k - 1)) * (drawn - mean))
 
 

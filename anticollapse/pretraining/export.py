@@ -16,7 +16,7 @@ from transformers import BertForMaskedLM
 from anticollapse.errors import TrainingError
 from anticollapse.pretraining.options import MAX_TOKENS
 from anticollapse.pretraining.vocabulary import SPECIAL
-from anticollapse.training.export import _no_progress_bar, swap_folders
+from anticollapse.training.export import no_progress_bar, swap_folders
 
 MODEL, RECORD = "model", "pretraining.json"
 LICENCE = {"license": "cc-by-sa-4.0", "text": "text CC BY-SA (Wikipedia); the weights are shared under the same terms"}
@@ -66,7 +66,7 @@ def _write_network(folder: Path, model: BertForMaskedLM, dropout: float) -> None
     half = copy.deepcopy(model).cpu()
     half.half()  # type: ignore[no-untyped-call]
     half.config.hidden_dropout_prob = half.config.attention_probs_dropout_prob = dropout
-    with _no_progress_bar():
+    with no_progress_bar():
         half.save_pretrained(folder)
     for file in folder.glob("*.safetensors"):
         file.chmod(0o644)  # the library makes them for the owner alone

@@ -20,6 +20,7 @@ from scipy import stats
 
 from anticollapse.measures.correlation import Kind, bootstrap_correlations, correlation_of, why_undefined
 from anticollapse.measures.resampling import CONFIDENCE, default_resamples
+from anticollapse.measures.seeds import freedom_of, with_seeds
 
 FloatArray = NDArray[np.float64]
 
@@ -180,32 +181,8 @@ def _error(samples: Sequence[FloatArray], systems: Sequence[Runs], *, paired: bo
     values = [one.values for one in systems]
     if paired:
         samples, values = [samples[0] - samples[1]], [values[0] - values[1]]
-    signs = (1.0, -1.0)
-    both = np.sum([sign * draw_seeds(one, rng) for sign, one in zip(signs, samples, strict=False)], axis=0)
-    pairs_alone = np.sum([sign * one.mean(axis=1) for sign, one in zip(signs, samples, strict=False)], axis=0)
-    parts = [(float(np.var(pairs_alone, ddof=1)), systems[0].n_pairs - 1)]
-    parts += [(float(np.var(one, ddof=1)) / len(one), len(one) - 1) for one in values if len(one) > 1]
-    below = sum(variance**2 / freedom for variance, freedom in parts)
-    freedom = sum(variance for variance, _ in parts) ** 2 / below if below > 0 else systems[0].n_pairs - 1
-    return float(np.std(both, ddof=1)), float(freedom)
-
-
-def draw_seeds(samples: FloatArray, rng: np.random.Generator) -> FloatArray:
-    """Mean over K seeds that are drawn anew in each resample, deviations widened by √(K / (K − 1)).
-
-    Args:
-        samples: Value of each run in each resample of pairs, (B, K).
-        rng: Source of randomness; it gives (B, K) whole numbers below K.
-
-    Returns:
-        Shape (B,).
-    """
-    k = samples.shape[1]
-    mean = samples.mean(axis=1)
-    if k == 1:
-        return np.asarray(mean)
-    drawn = np.take_along_axis(samples, rng.integers(0, k, samples.shape), axis=1).mean(axis=1)
-    return np.asarray(mean + np.sqrt(k / (k - 1)) * (drawn - mean))
+    both, pairs_alone = with_seeds(samples, rng)
+    return float(np.std(both, ddof=1)), freedom_of(values, float(np.std(pairs_alone, ddof=1)), systems[0].n_pairs)
 
 
 def _limits(systems: Sequence[Runs]) -> str:

@@ -160,7 +160,8 @@ def _labels(pairs: PairSet, variant: Variant, notes: list[str]) -> NDArray[np.fl
             raise DataError(
                 f"{variant.title} trains on graded pairs, and these carry no scores",
                 where=pairs.name,
-                remedy="Give a file with scores, or choose triplet (pairs without scores) or simcse (no pairs)",
+                remedy="State their column (--columns score=NAME) if there is one, or choose triplet (pairs without "
+                "scores) or simcse (no pairs)",
             )
         notes.append("The pairs carry no scores: all of them count as paraphrases.")
         return np.full(pairs.n, 5.0, np.float32)

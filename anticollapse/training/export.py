@@ -48,7 +48,7 @@ def export(output: Path, model: SentenceTransformer, system: System, step: int, 
     try:
         shutil.rmtree(temporary, ignore_errors=True)
         output.mkdir(parents=True, exist_ok=True)
-        with _no_progress_bar():
+        with no_progress_bar():
             model.save(str(temporary), create_model_card=False, safe_serialization=True)
         _remember_no_pooler(temporary, system.transformer)
         full = {**record, "heads": f"{HEADS}/{name}" if heads else ""}
@@ -84,7 +84,7 @@ def _remember_no_pooler(folder: Path, transformer: object) -> None:
 
 
 @contextmanager
-def _no_progress_bar() -> Iterator[None]:
+def no_progress_bar() -> Iterator[None]:
     """Keep transformers' bar off the terminal: a run has one of its own."""
     log: Any = transformers.utils.logging
     shown = log.is_progress_bar_enabled()

@@ -63,6 +63,31 @@ def test_unknown_names_above_numbers_are_a_header() -> None:
     assert any('"Note" was taken as the score' in note for note in pairs.notes)
 
 
+def test_a_bad_score_does_not_make_the_header_a_row() -> None:
+    rows = [(f"a dog {i}", f"the cat {i}", str(i)) for i in range(30)]
+    rows[7] = ("a man", "a boat", "n/a")
+    pairs = read(["Txt (left)", "candidate utt.", "annotator pct"], rows, columns=ColumnMap(), on_bad_row="skip")
+    assert "Txt (left)" not in pairs.sentences
+    assert any("first row holds the column names" in note for note in pairs.notes)
+
+
+def test_a_stated_name_in_the_first_row_is_a_header() -> None:
+    rows = [("a dog runs", "the cat sleeps", "n/a"), ("a man", "a boat", "3"), ("a", "b", "1")]
+    columns = ColumnMap(sentence1="LEFT one", sentence2="other", score="pct")
+    pairs = read(["left one", "other", "pct"], rows, columns=columns, on_bad_row="skip")
+    assert pairs.sentences1 == ("a man", "a")
+    assert pairs.skipped[0].row == 2
+    with pytest.raises(DataError, match='no column "nowhere"'):
+        read(None, rows, columns=ColumnMap(sentence1="nowhere"), on_bad_row="skip")
+
+
+def test_numbers_that_are_not_taken_as_scores_are_said() -> None:
+    rows = [(f"a dog {i}", f"the cat {i}", str(3 * i)) for i in range(30)]
+    pairs = read(["left", "right", "annotator pct"], rows)
+    assert pairs.scores is None
+    assert any('"annotator pct" holds numbers and was not taken' in note for note in pairs.notes)
+
+
 def test_a_first_row_with_a_number_is_no_header() -> None:
     assert not looks_like_header([["text", "label", "3"], ["a", "b", "1"]])
     assert read(None, [("text", "score", "3"), *ROWS]).n == 4

@@ -7,7 +7,8 @@ import pytest
 from scipy import stats
 
 from anticollapse.measures.resampling import resample_counts
-from anticollapse.studies.statistics import SEED_STREAM, Runs, difference, draw_seeds, mean_over_seeds, resample
+from anticollapse.measures.seeds import draw_seeds
+from anticollapse.studies.statistics import SEED_STREAM, Runs, difference, mean_over_seeds, resample
 
 
 def runs_of(values, samples, *, seeds=None, n=40, deterministic=False):
