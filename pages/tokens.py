@@ -38,6 +38,7 @@ def main() -> None:
         return
     layers = bool(st.session_state.get("layers"))
     found: Found = []
+    heading = st.container()  # the page opens with what was found; what it was found with stands below
     two = _two(bench)
     counts = _counts([encoder for _, encoder in two])
     for series, encoder in two:
@@ -47,7 +48,8 @@ def main() -> None:
             st.error(f"{state.escape(series.name)}: {state.escape(str(error))}", icon=":material/error:")
     if not found:
         return
-    _finding(found)
+    with heading:
+        _finding(found)
     _shares(found)
     _removal(found)
     _direction(found)
