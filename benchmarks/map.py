@@ -139,7 +139,7 @@ def lasso(args: argparse.Namespace) -> None:
     """Many points in a browser."""
     from playwright.sync_api import sync_playwright
 
-    n = args.n or 100_000
+    n = args.n or 100_000  # one of the page's choices, written as it writes them
     (name,) = (args.encoders or ["raw-mini"])[:1]
     with sync_playwright() as playwright, tempfile.TemporaryDirectory() as folder, socket.socket() as probe:
         file = Path(folder) / "lines.txt"
@@ -155,7 +155,7 @@ def lasso(args: argparse.Namespace) -> None:
             browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
             page = browser.new_context(viewport={"width": 1440, "height": 1000}).new_page()
             page.set_default_timeout(3_600_000)
-            page.goto(f"http://127.0.0.1:{port}/map?data=my+file&limit={max(n, 1000)}&encoders={name}")
+            page.goto(f"http://127.0.0.1:{port}/map?data=my+file&limit={n:,}&encoders={name}")
             page.get_by_text("Choose sentences").wait_for()
             started = time.perf_counter()
             page.locator("input[type=file]").set_input_files(file)
@@ -170,9 +170,10 @@ def lasso(args: argparse.Namespace) -> None:
 
 def _one_lasso(page: Any, share: float) -> str:  # noqa: ANN401
     """Draw around a part of the map, wait for the list, and put the selection away."""
+    page.locator("[data-testid='stStatusWidget']").wait_for(state="detached")
+    page.wait_for_timeout(3_000)
     plot = page.locator(".js-plotly-plot").first
     plot.scroll_into_view_if_needed()
-    page.wait_for_timeout(3_000)
     box = plot.locator(".nsewdrag").first.bounding_box()
     left, top = box["x"] + 2, box["y"] + 2
     width, height = share * (box["width"] - 4), box["height"] - 4

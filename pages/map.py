@@ -50,12 +50,13 @@ def main() -> None:
         st.error(state.escape(str(error)), icon=":material/error:")
         return
     _finding(heading, drawn, report, reference)
-    _figure(place, drawn, report, _colouring(colour, drawn, report, reference), hits)
     _caption(drawn, report)
     maplists.sentences(drawn, report, reference, hits, bench.pairs)
     maplists.neighbours(drawn)
     _trust(drawn, report, reference)
     maplists.downloads(drawn, report, reference)
+    # The figure is sent last: a browser draws many points for a second or two, and the lists need not wait for it.
+    _figure(place, drawn, report, _colouring(colour, drawn, report, reference), hits)
     _how_to_read()
 
 

@@ -17,6 +17,8 @@ from anticollapse.neighbourhoods import MapReport, map_table
 from pages.common import maps, state, tables
 
 SHOWN = 20
+LISTED = 2_000
+"""Most rows of the table in the page. More of them take a browser seconds; the downloads have all."""
 MOST_HITS = 500
 FOCUS = "sentence"
 LONGEST = 200
@@ -95,15 +97,20 @@ def sentences(drawn: maps.Drawn, report: MapReport, reference: int, hits: Sequen
         st.caption("Draw around points on the map, or search, to list others.")
     frame = _frame(drawn, report, reference, chosen, pairs)
     key = "map_table_" + hashlib.sha256(f"{drawn.key}{reference}{chosen}".encode()).hexdigest()[:16]
-    st.session_state["_map_table"] = (key, [int(i) for i in frame.pop("_sentence")])
+    listed = frame.iloc[:LISTED]
+    st.session_state["_map_table"] = (key, [int(i) for i in listed["_sentence"]])
+    frame = frame.drop(columns="_sentence")
+    listed = listed.drop(columns="_sentence")
+    if len(frame) > len(listed):
+        st.caption(f"The first {len(listed):,} of {len(frame):,} rows are listed; the files below have all.")
     st.dataframe(
-        frame,
+        listed,
         hide_index=True,
-        column_config=_columns(frame),
+        column_config=_columns(listed),
         key=key,
         on_select=_choose,
         selection_mode="single-row",
-        height=min(38 + 35 * len(frame), 430),
+        height=min(38 + 35 * len(listed), 430),
         alt="Sentences with their partners, labels, and what became of their neighbours",
     )
     st.caption("Tick a sentence to see its neighbours under each encoder.")

@@ -144,6 +144,17 @@ def test_a_selection_is_listed_with_its_pairs_and_can_be_cleared(small):
     assert "Sentences that changed their company most" in plain(small.subheader)
 
 
+def test_the_list_of_a_large_selection_is_cut_and_says_so(small, monkeypatch):
+    monkeypatch.setattr("pages.common.maplists.LISTED", 3)
+    upload(small, "lines.txt", "a dog runs\nthe cat sleeps\nstocks fell today\na man eats\n")
+    small.session_state["_map_picked"] = [0, 1, 2, 3]
+    small.run()
+    fine(small)
+    assert "4 selected sentences" in plain(small.subheader)
+    assert sentences_table(small)["sentence"].tolist() == ["a dog runs", "the cat sleeps", "stocks fell today"]
+    assert "The first 3 of 4 rows are listed; the files below have all." in plain(small.caption)
+
+
 def test_a_selection_of_another_set_is_dropped(small):
     upload(small, "pairs.csv", PAIRS)
     small.session_state["_map_picked"] = [0, 1]

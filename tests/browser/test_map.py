@@ -99,6 +99,35 @@ def test_box_lists_the_sentences_shows_them_in_all_panels_and_exports(server, op
 
 
 @pytest.mark.timeout(600)
+def test_lasso_in_the_second_panel_lists_and_marks_the_same_sentences_in_the_first(server, open_page):
+    page = ready(open_page(f"{server.url}/map"))
+    plot = page.locator(".js-plotly-plot").first
+    plot.scroll_into_view_if_needed()
+    heading = page.get_by_role("heading", name=SELECTED)
+    page.wait_for_function("() => document.querySelector('.js-plotly-plot')._fullLayout.dragmode === 'lasso'")
+    for _ in range(6):
+        box = plot.locator(".nsewdrag").nth(1).bounding_box()
+        page.mouse.move(box["x"] + 4, box["y"] + 4)
+        page.mouse.down()
+        for x, y in ((0.5, 0.01), (0.98, 0.02), (0.98, 0.5), (0.5, 0.5), (0.02, 0.5), (0.02, 0.05)):
+            page.mouse.move(box["x"] + box["width"] * x, box["y"] + box["height"] * y, steps=3)
+        page.mouse.up()
+        try:
+            heading.wait_for(timeout=20_000)
+            break
+        except PlaywrightTimeoutError:
+            continue
+    count = int(heading.inner_text().split()[0])
+    assert 20 < count < 231
+    traces(page, "selected", 2)
+    marked = page.evaluate(
+        "() => document.querySelector('.js-plotly-plot')._fullData"
+        ".filter(trace => trace.name === 'selected').map(trace => trace.x.length)"
+    )
+    assert marked == [count, count]
+
+
+@pytest.mark.timeout(600)
 def test_search_rings_what_it_finds_and_is_in_the_link(server, open_page):
     page = ready(open_page(f"{server.url}/map"))
     box = page.get_by_placeholder("Search the sentences")
