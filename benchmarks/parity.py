@@ -8,7 +8,8 @@ and nothing is chosen on dev: the last weights are measured, both by the same co
 pads in its way, we in ours, so runs differ as seeds do. SimCSE's training-only MLP is left out, as
 sentence-transformers has none.
 
-One line of JSON a run; a run that is in the file is not repeated. ``--table`` prints the comparison.
+One line of JSON a run; a run that is in the file is not repeated. ``--table`` prints the comparison: the difference of
+the means with Welch's 95 % interval over seeds, which holds zero where the sides are equal within the seeds' spread.
 """
 
 from __future__ import annotations
@@ -16,11 +17,13 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import statistics
 import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy import stats
 
 from anticollapse.data import load_pairs
 from anticollapse.encoding import load_encoder
@@ -149,19 +152,20 @@ def read(file: Path) -> list[dict[str, object]]:
 
 
 def table(rows: list[dict[str, object]]) -> str:
-    lines = ["| variant | ours, dev Spearman of each seed | sentence-transformers | difference of means | seeds' std |"]
-    lines += ["|---|---|---|--:|--:|"]
+    lines = ["| variant | ours, dev Spearman of each seed | sentence-transformers | difference | within the spread |"]
+    lines += ["|---|---|---|--:|---|"]
     for name in SETTINGS:
         sides = [
-            [float(str(r["dev_spearman"])) for r in rows if r["variant"] == name and r["side"] == side]
+            np.array([float(str(r["dev_spearman"])) for r in rows if r["variant"] == name and r["side"] == side])
             for side in ("ours", "sentence-transformers")
         ]
-        if not all(len(values) > 1 for values in sides):
+        if min(map(len, sides)) < 2:
             continue
-        texts = [", ".join(f"{v:.2f}" for v in values) + f" (mean {statistics.mean(values):.2f})" for values in sides]
-        difference = statistics.mean(sides[0]) - statistics.mean(sides[1])
-        spread = ", ".join(f"{statistics.stdev(values):.2f}" for values in sides)
-        lines.append(f"| `{name}` | {texts[0]} | {texts[1]} | {difference:+.2f} | {spread} |")
+        texts = [", ".join(f"{v:.2f}" for v in x) + f" (mean {x.mean():.2f}, std {x.std(ddof=1):.2f})" for x in sides]
+        interval = stats.ttest_ind(*sides, equal_var=False).confidence_interval(0.95)
+        difference = f"{sides[0].mean() - sides[1].mean():+.2f} [{interval.low:+.2f}, {interval.high:+.2f}]"
+        equal = "yes" if interval.low <= 0 <= interval.high else "**no**"
+        lines.append(f"| `{name}` | {texts[0]} | {texts[1]} | {difference} | {equal} |")
     return "\n".join(lines)
 
 

@@ -2,7 +2,7 @@
 
 A variant of your own, in a file ``mine.py``::
 
-    from anticollapse.training import CoSENT, Defaults, Dropout, NTXent, Variant, register
+    from anticollapse.training import CoSENT, Dropout, NTXent, Variant, register
 
     register(
         Variant(

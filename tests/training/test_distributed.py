@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import socket
@@ -19,6 +20,9 @@ from anticollapse.training.checkpoint import load
 from anticollapse.training.loop import LAST
 
 NAMES = ["sbert", "cross-attention", "cosent", "sbert-swav", "esimcse", "byol", "barlow-twins"]
+ACCUMULATED = ["cosent", "sbert-swav"]
+"""Trained again with two batches a step, and in two processes interrupted after three of the five steps, then resumed
+from the checkpoint of step two: queue, momentum encoder, prototypes, data order and random numbers of both."""
 VIEWS = {"dropout_rate": 0, "word_repetition_rate": 0}
 TOLERANCE = 2e-5
 """Float32 sums in another order, through five steps of AdamW at a learning rate of 1e-3."""
@@ -35,17 +39,48 @@ OPTIONS = TrainingOptions(
 WORKER = """
 import json, sys
 from pathlib import Path
+import dataclasses
 import torch
 from anticollapse.data import load_pairs
 from anticollapse.training import TrainingOptions, get_variant, train
+from anticollapse.training.loop import Run
 torch.set_num_threads(1)
-folder, output, names, views = Path(sys.argv[1]), Path(sys.argv[2]), json.loads(sys.argv[3]), json.loads(sys.argv[4])
-options = eval(sys.argv[5])
-for name in names:
+folder, output = Path(sys.argv[1]), Path(sys.argv[2])
+names, accumulated, views = (json.loads(text) for text in sys.argv[3:6])
+options = eval(sys.argv[6])
+arguments = {"dev": load_pairs(folder / "dev.jsonl"), "device": "cpu", "command": "test"}
+pairs = load_pairs(folder / "train.jsonl")
+
+def variant_of(name):
     variant = get_variant(name)
-    variant = variant.with_parameters({k: v for k, v in views.items() if k in variant.values})
-    train(variant, folder / "encoder", load_pairs(folder / "train.jsonl"), dev=load_pairs(folder / "dev.jsonl"),
-          output=output / name, options=options, device="cpu", command="test")
+    return variant.with_parameters({k: v for k, v in views.items() if k in variant.values})
+
+for name in names:
+    train(variant_of(name), folder / "encoder", pairs, output=output / name, options=options, **arguments)
+
+class Killed(BaseException):
+    pass
+
+step = Run._step
+def interrupted(run, batches):
+    if run.at.step == 3:
+        raise Killed
+    step(run, batches)
+
+twice = dataclasses.replace(options, accumulation=2)
+for name in accumulated:
+    place = output / (name + "-accumulated")
+    Run._step = interrupted
+    try:
+        train(variant_of(name), folder / "encoder", pairs, output=place, options=twice, **arguments)
+    except Killed:
+        pass
+    else:
+        raise SystemExit("not interrupted")
+    Run._step = step
+    torch.rand(17)
+    train(variant_of(name), folder / "encoder", pairs, output=place, options=twice, resume=True, **arguments)
+
 import torch.distributed as dist
 assert dist.get_world_size() == 2
 """
@@ -76,7 +111,7 @@ def two_processes(folder, tmp_path_factory, request):
         lines = [json.dumps({"sentence1": a, "sentence2": b, "score": s}) for a, b, s in rows]
         (folder / f"{name}.jsonl").write_text("\n".join(lines) + "\n")
     output = tmp_path_factory.mktemp("two")
-    arguments = [str(folder), str(output), json.dumps(NAMES), json.dumps(VIEWS), repr(OPTIONS)]
+    arguments = [str(folder), str(output), *map(json.dumps, (NAMES, ACCUMULATED, VIEWS)), repr(OPTIONS)]
     common = {**os.environ, "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
     common |= {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true", "LOCAL_WORLD_SIZE": "2"}
     started = [
@@ -108,13 +143,30 @@ def module_pair_maker():
     return module.make_pairs
 
 
+def entries(folder):
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
 def evaluations(folder):
-    entries = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    return [e for e in entries if e["event"] == "evaluation"]
+    return [e for e in entries(folder) if e["event"] == "evaluation"]
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_two_processes_equal_one(name, two_processes, folder, tmp_path):
+    assert_equal_runs(name, OPTIONS, two_processes / name, folder, tmp_path)
+
+
+@pytest.mark.parametrize("name", ACCUMULATED)
+def test_two_processes_that_accumulate_and_resume_equal_one_that_was_not_interrupted(
+    name, two_processes, folder, tmp_path
+):
+    options = dataclasses.replace(OPTIONS, accumulation=2)
+    place = two_processes / f"{name}-accumulated"
+    assert "Resumed after step 2." in [e.get("text") for e in entries(place)]
+    assert_equal_runs(name, options, place, folder, tmp_path)
+
+
+def assert_equal_runs(name, options, place, folder, tmp_path):
     from anticollapse.data import load_pairs
 
     variant = get_variant(name)
@@ -126,22 +178,22 @@ def test_two_processes_equal_one(name, two_processes, folder, tmp_path):
         pairs,
         dev=dev,
         output=tmp_path / "one",
-        options=OPTIONS,
+        options=options,
         device="cpu",
         command="test",
     )
-    one, two = load(tmp_path / "one" / LAST), load(two_processes / name / LAST)
+    one, two = load(tmp_path / "one" / LAST), load(place / LAST)
     for key, value in one.tensors.items():
         if key.startswith(("system.", "means.")) and not key.endswith(SHIFTS.get(name, ("-",))):
             scale = 1 + value.abs().max() if value.is_floating_point() else 1
             worst = ((value.double() - two.tensors[key].double()).abs().max() / scale).item()
             assert worst < TOLERANCE, (key, worst)
     assert {"random.0", "random.1"} <= two.tensors.keys()
-    for a, b in zip(evaluations(tmp_path / "one"), evaluations(two_processes / name), strict=True):
+    for a, b in zip(evaluations(tmp_path / "one"), evaluations(place), strict=True):
         assert a["loss"] == pytest.approx(b["loss"], rel=1e-4)
         assert a["mean_unrelated_cosine"] == pytest.approx(b["mean_unrelated_cosine"], abs=1e-4)
     single = safetensors.torch.load_file(tmp_path / "one" / "model" / "model.safetensors")
-    both = safetensors.torch.load_file(two_processes / name / "model" / "model.safetensors")
+    both = safetensors.torch.load_file(place / "model" / "model.safetensors")
     assert single.keys() == both.keys()
 
 
