@@ -110,6 +110,8 @@ def looks_like_header(head: Sequence[Sequence[object]]) -> bool:
     # In a wide table one cell may be a known word by accident; a sentence or score column among the names decides.
     if known >= 2 or (known == 1 and len(first) <= 2):
         return True
+    if len(head) == 1:  # nothing below it: one name of a column, or three or more single words, are no row of sentences
+        return known == 1 or (len(first) >= 3 and not any(_WORDY.search(str(cell).strip()) for cell in first))
     body = [record for record in head[1:] if len(record) == len(first)]
     if len(body) < 2:
         return False

@@ -14,7 +14,7 @@ from anticollapse.data.binary import ParquetTable, WorkbookTable
 from anticollapse.data.cells import are_words, parse_scores, parse_sentences, shorten
 from anticollapse.data.columns import Columns, column_labels, recognise
 from anticollapse.data.pairs import ASSIGN, ColumnMap, Limits, OnBadRow, PairSet, Scale, SkippedRow, Split
-from anticollapse.data.scale import recognise_scale, to_five
+from anticollapse.data.scale import ScaleFinding, recognise_scale, span_of, to_five
 from anticollapse.data.sniff import Dialect, Layout, is_json_lines, sniff_dialect, sniff_format, suffix, to_utf8
 from anticollapse.data.tables import JsonTable, Selection, Table, TextTable, raise_cap
 from anticollapse.errors import DataError, OptionError
@@ -236,16 +236,8 @@ class _Reader:
         finding = recognise_scale(values[valid], given=given)
         positions = np.flatnonzero(valid)
         if finding.scale is None:
-            i = int(positions[np.argmax(finding.outside)])
-            low, high = float(values[valid].min()), float(values[valid].max())
-            msg = f"the score {values[i]:g} is outside 0–5, and scores from {low:g} to {high:g} fit no known scale"
-            place = f"{self.where}, {self.table.place(int(rows[i]))}, {_column(self._label(column))}"
-            remedy = (
-                "Correct the scores or bring them to 0–1 or 0–5, state their scale (--scale), or read the pairs "
-                'without scores (--columns score=, or "Columns" in the sidebar)'
-            )
-            raise DataError(msg, where=place, remedy=remedy)
-        span = finding.scale.replace("-", "–")
+            raise self._no_scale(finding, values, positions, rows)
+        span = span_of(finding.scale)
         outside = {
             int(
                 i
@@ -255,6 +247,31 @@ class _Reader:
         self._bad(rows, column, outside)
         self.notes.append(finding.note)
         return to_five(values, finding.scale), finding.scale
+
+    def _no_scale(
+        self,
+        finding: ScaleFinding,
+        values: NDArray[np.float64],
+        positions: NDArray[np.int64],
+        rows: NDArray[np.int64],
+    ) -> DataError:
+        """What to say of scores on no known scale: the first row that is outside the nearest one."""
+        column = self.columns.score
+        assert column is not None
+        i = int(positions[np.argmax(finding.outside)])
+        low, high = float(values[positions].min()), float(values[positions].max())
+        more = int(finding.outside.sum()) - 1
+        further = f" ({more:,} further {'row is' if more == 1 else 'rows are'} outside, too)" if more else ""
+        what = (
+            f"the score {values[i]:g} is outside {span_of(finding.nearest)}{further}, and scores from {low:g} "
+            f"to {high:g} fit no known scale"
+        )
+        place = f"{self.where}, {self.table.place(int(rows[i]))}, {_column(self._label(column))}"
+        remedy = (
+            "Correct the scores or bring them to 0–1 or 0–5, state their scale (--scale), or read the pairs without "
+            'scores (--columns score=, or "Columns" in the sidebar)'
+        )
+        return DataError(what, where=place, remedy=remedy)
 
     def _without_bad(self, pairs: PairSet) -> PairSet:
         if not self._problems:

@@ -207,6 +207,28 @@ def test_blank_rows_before_the_header_and_header_only() -> None:
     assert "header and no rows" in fails(csv_of()).what
 
 
+@pytest.mark.parametrize(
+    "header", ["x,y,score", "Satz_A,Satz_B,punkte", "text_a;text_b;label", "id,premise,hypothesis,label"]
+)
+def test_a_header_of_any_names_alone_is_no_row(header: str) -> None:
+    assert "header and no rows" in fails(f"{header}\n".encode()).what
+
+
+def test_a_single_pair_is_a_row() -> None:
+    assert read_pairs(b"a dog runs,a cat eats\n", name="x.csv").n == 1
+    assert read_pairs(b"a dog,a cat,news item\n", name="x.csv").n == 1
+
+
+def test_the_row_of_a_score_outside_the_scale_of_the_others_is_named() -> None:
+    rows = [f"one {i},two {i},{140 if i == 30 else 3 * i}" for i in range(33)]
+    assert fails(csv_of(*rows)).where == 'bad.csv, row 32, column "score"'
+    pairs = read_pairs(csv_of(*rows), on_bad_row="skip")
+    assert [row.row for row in pairs.skipped] == [32]
+    error = fails(csv_of(*rows[:12], *rows[30:31]))
+    assert error.where == 'bad.csv, row 14, column "score"'
+    assert "140 is outside 0–100" in error.what
+
+
 def test_no_usable_row() -> None:
     error = fails(csv_of("a,,3", ",b,3"), on_bad_row="skip")
     assert "No row is usable" in error.remedy

@@ -64,3 +64,28 @@ def test_conversion_by_hand() -> None:
     assert to_five(np.array([1, 3, 5]), "1-5").tolist() == [0, 2.5, 5]
     assert to_five(np.array([0, 20, 100]), "0-100").tolist() == [0, 1, 5]
     assert to_five(np.array([0.123456789012]), "0-5").tolist() == [0.123456789012]
+
+
+def test_one_score_above_a_hundred_is_what_is_wrong() -> None:
+    values = np.array([i * 100 / 31 for i in range(32)])
+    values[17] = 140
+    finding = recognise_scale(values)
+    assert (finding.scale, np.flatnonzero(finding.outside).tolist()) == ("0-100", [17])
+
+
+@pytest.mark.parametrize(
+    ("values", "nearest", "outside"),
+    [
+        ([10, 20, 95, 140, 50, 60, 70, 80, 90, 30, 40], "0-100", [3]),  # too few to call it a scale
+        ([0.5, 1, -1], "0-1", [2]),
+        ([0, 3, 45], "0-5", [2]),
+        ([80, 20, 95], "0-5", [0, 1, 2]),  # nothing of it is outside 0-100
+        ([-50, 50] * 10, "0-5", list(range(20))),
+    ],
+)
+def test_where_no_scale_fits_the_scores_outside_the_nearest_are_named(
+    values: list[float], nearest: str, outside: list[int]
+) -> None:
+    finding = recognise_scale(np.array(values, dtype=np.float64))
+    assert (finding.scale, finding.nearest) == (None, nearest)
+    assert np.flatnonzero(finding.outside).tolist() == outside
