@@ -17,8 +17,9 @@ import anticollapse
 from anticollapse.cures.cure import SEPARATOR
 from anticollapse.cures.fitting import CuredEncoder, Fit
 from anticollapse.encoding import Encoder
-from anticollapse.encoding.loading import quiet_transformers
+from anticollapse.encoding.loading import quiet_transformers, remember_no_pooler
 from anticollapse.errors import OptionError
+from anticollapse.wording import count
 
 README = "README.md"
 
@@ -51,6 +52,7 @@ def save_cured(encoder: Encoder, folder: Path, *, command: str = "") -> Path:
         temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".tmp", dir=folder.parent))
         with quiet_transformers():
             encoder.model.save(str(temporary), create_model_card=False, safe_serialization=True)
+        remember_no_pooler(temporary, encoder.model)
         (temporary / README).write_text(model_card(encoder, folder, command=command), encoding="utf-8")
         temporary.chmod(0o755)
         temporary.replace(folder)
@@ -85,7 +87,7 @@ def model_card(encoder: CuredEncoder, folder: Path, *, command: str = "") -> str
         "---",
         f"# {_inline(encoder.name)}",
         "",
-        f"`{_inline(base.name)}` with {_count(len(encoder.fits), 'training-free cure')} against the collapse of its "
+        f"`{_inline(base.name)}` with {count(len(encoder.fits), 'training-free cure')} against the collapse of its "
         "sentence vectors. No weight of the transformer was changed.",
         "",
         *[line for fit in encoder.fits for line in _section(fit)],
@@ -94,7 +96,7 @@ def model_card(encoder: CuredEncoder, folder: Path, *, command: str = "") -> str
         "| | |",
         "|---|---|",
         f"| base | `{_inline(base.name)}`, SHA-256 `{base.digest}` |",
-        f"| sentence vector | {encoder.dim} dimensions (base: {base.dim}) |",
+        f"| sentence vector | {dimensions(encoder)} |",
         f"| longest input | {encoder.max_tokens or 'unlimited'} tokens |",
         f"| modules | {', '.join(standard + own)} |",
         f"| made with | anticollapse {anticollapse.__version__}, sentence-transformers "
@@ -116,6 +118,12 @@ def model_card(encoder: CuredEncoder, folder: Path, *, command: str = "") -> str
         "```",
     ]
     return "\n".join(lines) + "\n"
+
+
+def dimensions(encoder: CuredEncoder) -> str:
+    """Length of the sentence vectors, and of the base's where cures changed it: ``256 → 128 dimensions``."""
+    before, now = encoder.origin.dim, encoder.dim
+    return f"{now} dimensions" if now == before else f"{before} → {now} dimensions"
 
 
 def cure_command(encoder: CuredEncoder, folder: Path) -> str:
@@ -164,10 +172,6 @@ def _module_names(encoder: Encoder) -> tuple[list[str], list[str]]:
     for module in cast("list[nn.Module]", list(encoder.model)):
         names[not type(module).__module__.startswith("sentence_transformers.")].append(type(module).__name__)
     return names
-
-
-def _count(n: int, noun: str) -> str:
-    return f"{n} {noun}{'' if n == 1 else 's'}"
 
 
 def _inline(text: str) -> str:

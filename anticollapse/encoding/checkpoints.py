@@ -16,6 +16,10 @@ from anticollapse.errors import EncoderError
 
 logger = logging.getLogger(__name__)
 
+RUN_ID, SHORT_ID = re.compile(r"[0-9a-f]{32}"), re.compile(r"[0-9a-fA-F]{6,32}")
+RUN, MODEL = "run.json", "model"
+"""What the folder of a training holds (:mod:`anticollapse.runs.store`): its description, and the encoder."""
+
 HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,95}(/[A-Za-z0-9][\w.-]{0,95})?")
 ALLOWED_MODULES = frozenset(
     {"Transformer", "Pooling", "Dense", "Normalize", "LayerNorm", "Dropout", "WordWeights", "WeightedLayerPooling"}
@@ -76,12 +80,13 @@ def resolve_encoder(name: str | Path, *, root: Path | None = None, confined: boo
     """Turn a name into a folder, or into a Hub name.
 
     Args:
-        name: A checkpoint under the root, a folder, or a Hub name (``organisation/model``).
+        name: A checkpoint under the root, a folder (of an encoder, or of a training with one), the name of a run or the
+            first six or more digits of its id, or a Hub name (``organisation/model``).
         root: The checkpoint root; default :func:`checkpoint_root`.
         confined: Only folders under the root are allowed (names that come from the app).
 
     Raises:
-        EncoderError: The name is none of these, or leaves the root.
+        EncoderError: The name is none of these, or leaves the root; or it may be one of several runs.
     """
     root = (root or checkpoint_root()).resolve()
     text = str(name)
@@ -95,27 +100,70 @@ def resolve_encoder(name: str | Path, *, root: Path | None = None, confined: boo
 
 
 def _resolve(text: str, root: Path, *, confined: bool) -> Path | str:
-    inside = (root / text).resolve()
-    if not inside.is_relative_to(root) or inside == root:
-        inside = root / "-"  # the name leaves the root; it may still be a folder of the user's
-    if _is_encoder(inside):
+    inside = _encoder_in(root / text)
+    if inside is not None and inside.is_relative_to(root) and inside != root:
         return inside
-    run = inside / "model"
-    if _is_encoder(run):
-        return run
     if not confined:
         local = Path(text).expanduser()
         if local.is_dir():
-            if not _is_encoder(local):
+            found = _encoder_in(local)
+            if found is None:
                 raise EncoderError(
                     "this folder has no config.json or modules.json, so it is no encoder",
                     where=text,
-                    remedy="Give a folder in the sentence-transformers or transformers layout",
+                    remedy="Give a folder in the sentence-transformers or transformers layout, or that of a training",
                 )
-            return local.resolve()
+            return found
+        run = _encoder_of_run(text, root)
+        if run is not None:
+            return run
     if HUB_NAME.fullmatch(text) and "/" in text:
         return text
     raise EncoderError(f'there is no encoder called "{text[:200]}"', remedy=_known(root))
+
+
+def _encoder_in(folder: Path) -> Path | None:
+    """The folder itself or, where it is one of a training, the encoder in it, with links followed; None for neither."""
+    return next((place.resolve() for place in (folder, folder / MODEL) if _is_encoder(place)), None)
+
+
+def _encoder_of_run(text: str, root: Path) -> Path | None:
+    """The encoder of the one run whose id begins with a text, or that is called so; None where there is no such run.
+
+    Raises:
+        EncoderError: Several runs are meant, or the run has no encoder.
+    """
+    runs = {folder: _run_name(folder) for folder in _run_folders(root)}
+    begins = SHORT_ID.fullmatch(text) is not None
+    found = [f for f, name in runs.items() if name == text or (begins and f.name.startswith(text.lower()))]
+    if not found:
+        return None
+    listed = ", ".join(f'{folder.name[:12]} ("{runs[folder]}")' for folder in found[:8])
+    if len(found) > 1:
+        raise EncoderError(
+            f'"{text}" may be any of {len(found)} runs: {listed}',
+            remedy="Give more digits of the id of the one you mean",
+        )
+    encoder = _encoder_in(found[0])
+    if encoder is None:
+        raise EncoderError(
+            f"the run {listed} has no encoder yet", remedy="Wait until its first evaluation, or choose another"
+        )
+    return encoder
+
+
+def _run_folders(root: Path) -> list[Path]:
+    if not root.is_dir():
+        return []
+    return [folder for folder in sorted(root.iterdir()) if RUN_ID.fullmatch(folder.name) and (folder / RUN).is_file()]
+
+
+def _run_name(folder: Path) -> str:
+    """What people call a run; empty where its description cannot be read."""
+    try:
+        return str(read_json(folder / RUN, dict).get("name", ""))
+    except EncoderError:
+        return ""
 
 
 def check_folder(folder: Path) -> None:
@@ -218,8 +266,8 @@ def _folders(root: Path) -> Iterator[Path]:
             continue
         if _is_encoder(entry):
             yield entry
-        elif _is_encoder(entry / "model"):
-            yield entry / "model"
+        elif _is_encoder(entry / MODEL):
+            yield entry / MODEL
 
 
 def _describe(folder: Path, root: Path) -> EncoderInfo | None:
@@ -228,7 +276,7 @@ def _describe(folder: Path, root: Path) -> EncoderInfo | None:
     except EncoderError as error:
         logger.warning("%s", error)
         return None
-    trained = folder.name == "model" and folder.parent != root
+    trained = folder.name == MODEL and folder.parent != root
     owner = folder.parent if trained else folder
     shipped = (Path(__file__).resolve().parents[2] / "checkpoints" / owner.name).resolve() == owner.resolve()
     kind: Kind = "trained" if trained else "embedded" if shipped and owner.name.endswith(EMBEDDED) else "local"
@@ -247,5 +295,11 @@ EMBEDDED = ("-mini", "-mini-zh")
 
 
 def _known(root: Path) -> str:
-    names = ", ".join(info.name for info in list_encoders(root)[:8]) or "none"
-    return f"Here are: {names}; a folder or a Hub name (organisation/model) works too"
+    found = [_shown(info) for info in list_encoders(root)[:8]]
+    return f"Here are: {', '.join(found) or 'none'}; a folder or a Hub name (organisation/model) works too"
+
+
+def _shown(info: EncoderInfo) -> str:
+    """An encoder as a person would write it: a run by the start of its id, with its name."""
+    name = _run_name(info.folder.parent) if RUN_ID.fullmatch(info.name) else ""
+    return f'{info.name[:8]} ("{name}")' if name else info.name

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -125,7 +126,8 @@ def _download(name: str) -> Path:
 
 def _offline(name: str) -> EncoderError:
     return EncoderError(
-        f'offline: "{name}" is on the Hub and cannot be downloaded now', remedy="Use an embedded or local encoder"
+        f'offline: "{name}" is not on this machine, and the Hub cannot be asked for it now',
+        remedy="Use an embedded or local encoder",
     )
 
 
@@ -136,6 +138,26 @@ def _device(device: str | None) -> torch.device:
     except (RuntimeError, AssertionError) as error:
         raise EncoderError(f'there is no device "{device}" here', remedy="Use cpu, or cuda where a GPU is") from error
     return target
+
+
+def remember_no_pooler(folder: Path, model: SentenceTransformer) -> None:
+    """Say in a saved encoder's configuration that it has no pooler.
+
+    Else whoever loads it makes one with random weights, and transformers reports those as missing.
+
+    Args:
+        folder: Where the encoder was saved.
+        model: What was saved there.
+
+    Raises:
+        OSError: The configuration cannot be written.
+    """
+    file = folder / "sentence_bert_config.json"
+    network = getattr(model[0], "auto_model", None)
+    if getattr(network, "pooler", ...) is None and file.exists():
+        config = json.loads(file.read_text(encoding="utf-8"))
+        config.setdefault("model_args", {})["add_pooling_layer"] = False
+        file.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
 
 @contextmanager

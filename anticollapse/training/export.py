@@ -18,6 +18,7 @@ import transformers
 from sentence_transformers import SentenceTransformer
 
 from anticollapse import __version__
+from anticollapse.encoding.loading import remember_no_pooler
 from anticollapse.errors import TrainingError
 from anticollapse.training.system import System
 
@@ -50,7 +51,7 @@ def export(output: Path, model: SentenceTransformer, system: System, step: int, 
         output.mkdir(parents=True, exist_ok=True)
         with no_progress_bar():
             model.save(str(temporary), create_model_card=False, safe_serialization=True)
-        _remember_no_pooler(temporary, system.transformer)
+        remember_no_pooler(temporary, model)
         full = {**record, "heads": f"{HEADS}/{name}" if heads else ""}
         write_record(temporary, full)
         if heads:
@@ -72,15 +73,6 @@ def export(output: Path, model: SentenceTransformer, system: System, step: int, 
     for old in (output / HEADS).glob("*.safetensors"):
         if old.name != name:
             old.unlink(missing_ok=True)
-
-
-def _remember_no_pooler(folder: Path, transformer: object) -> None:
-    """Say in the encoder's configuration that there is no pooler: else loading it makes one with random weights."""
-    file = folder / "sentence_bert_config.json"
-    if getattr(transformer, "pooler", ...) is None and file.exists():
-        config = json.loads(file.read_text(encoding="utf-8"))
-        config.setdefault("model_args", {})["add_pooling_layer"] = False
-        file.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
 
 @contextmanager

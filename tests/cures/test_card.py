@@ -102,3 +102,25 @@ def test_nothing_is_left_when_saving_fails(tiny, tmp_path, monkeypatch):
         save_cured(cured, tmp_path / "out")
     assert list(tmp_path.glob("*out*")) == []
     assert list(tmp_path.glob(".*out*")) == []
+
+
+def test_a_changed_dimension_and_a_missing_pooler_are_on_record(tiny_encoder, tmp_path):
+    cured = cure_encoder(load_encoder(tiny_encoder), "whitening", TEXT)
+    folder = save_cured(cured, tmp_path / "cured")
+    assert "| sentence vector | 32 → 16 dimensions |" in (folder / "README.md").read_text()
+    config = json.loads((folder / "sentence_bert_config.json").read_text())
+    assert config["model_args"]["add_pooling_layer"] is False
+    load = "from sentence_transformers import SentenceTransformer; import sys; "
+    load += "print(SentenceTransformer(sys.argv[1], device='cpu')[0].auto_model.pooler)"
+    done = subprocess.run(
+        [sys.executable, "-c", load, str(folder)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    assert done.stdout == "None\n"
+    assert "MISSING" not in done.stderr
+    assert "pooler" not in done.stderr
+    same = save_cured(cure_encoder(load_encoder(tiny_encoder), "centring", TEXT), tmp_path / "same")
+    assert "| sentence vector | 32 dimensions |" in (same / "README.md").read_text()

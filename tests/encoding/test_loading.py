@@ -224,3 +224,90 @@ def test_hub_unknown(root, monkeypatch):
 def test_unknown_device(tiny_encoder):
     with pytest.raises(EncoderError, match="device"):
         load_encoder(tiny_encoder, device="quantum")
+
+
+def put_run(root, run_id, name, *, model=True):
+    folder = root / run_id
+    folder.mkdir(parents=True)
+    (folder / "run.json").write_text(json.dumps({"id": run_id, "name": name}))
+    if model:
+        shutil.copytree(root / "tiny", folder / "model")
+    return folder
+
+
+ONE, TWO = "0a1b2c" + "0" * 26, "0a1b2c" + "1" * 26
+
+
+def test_the_folder_of_a_training_is_its_encoder(root, tmp_path):
+    shutil.copytree(root / "tiny", tmp_path / "elsewhere" / "model")
+    assert resolve_encoder(tmp_path / "elsewhere", root=root) == (tmp_path / "elsewhere" / "model").resolve()
+    encoder = load_encoder(tmp_path / "elsewhere", root=root)
+    assert encoder.name == str(tmp_path / "elsewhere")
+    assert encoder.digest == load_encoder("tiny", root=root).digest
+    with pytest.raises(EncoderError):
+        resolve_encoder(tmp_path / "elsewhere", root=root, confined=True)
+
+
+@pytest.mark.parametrize("name", [ONE, "0a1b2c", "0A1B2C00", "sbert from tiny", "my/own 🦊"])
+def test_a_run_is_named_by_its_id_its_first_digits_or_its_name(root, name):
+    folder = put_run(root, ONE, name if " " in name else "other")
+    assert resolve_encoder(name, root=root) == (folder / "model").resolve()
+
+
+def test_what_may_be_several_runs_lists_them(root):
+    put_run(root, ONE, "twin")
+    put_run(root, TWO, "twin")
+    for name in ("0a1b2c", "twin"):
+        with pytest.raises(EncoderError, match=r'2 runs: 0a1b2c000000 \("twin"\), 0a1b2c111111 \("twin"\)'):
+            resolve_encoder(name, root=root)
+    assert resolve_encoder(ONE[:7], root=root) == (root / ONE / "model").resolve()
+
+
+def test_too_few_digits_and_a_damaged_description_name_no_run(root):
+    put_run(root, ONE, "mine")
+    (root / ONE / "run.json").write_text("{")
+    for name in ("0a1b2", "mine"):
+        with pytest.raises(EncoderError, match="no encoder called"):
+            resolve_encoder(name, root=root)
+    assert resolve_encoder("0a1b2c", root=root).name == "model"
+
+
+def test_a_run_without_an_encoder_says_so(root):
+    put_run(root, ONE, "waiting", model=False)
+    for name in (ONE, "waiting", "0a1b2c"):
+        with pytest.raises(EncoderError, match=r'0a1b2c000000 \("waiting"\) has no encoder yet'):
+            resolve_encoder(name, root=root)
+
+
+def test_a_folder_comes_before_a_run_of_that_name(root, tmp_path, monkeypatch):
+    put_run(root, ONE, "mine")
+    shutil.copytree(root / "tiny", tmp_path / "mine")
+    monkeypatch.chdir(tmp_path)
+    assert resolve_encoder("mine", root=root) == (tmp_path / "mine").resolve()
+    assert resolve_encoder("tiny", root=root) == (root / "tiny").resolve()
+
+
+def test_names_from_the_app_are_ids_and_a_linked_encoder_stays_outside(root):
+    put_run(root, ONE, "mine")
+    assert resolve_encoder(ONE, root=root, confined=True) == (root / ONE / "model").resolve()
+    for name in ("mine", "0a1b2c"):
+        with pytest.raises(EncoderError):
+            resolve_encoder(name, root=root, confined=True)
+    shutil.copytree(root / "tiny", root.parent / "outside")
+    (root / TWO).mkdir()
+    (root / TWO / "model").symlink_to(root.parent / "outside")
+    with pytest.raises(EncoderError):
+        resolve_encoder(TWO, root=root, confined=True)
+
+
+def test_an_unknown_name_lists_runs_as_people_know_them(root):
+    put_run(root, ONE, "mine")
+    with pytest.raises(EncoderError, match=r'0a1b2c00 \("mine"\)'):
+        resolve_encoder("nobody", root=root)
+
+
+def test_offline_claims_nothing_about_the_hub(monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(EncoderError, match="offline") as raised:
+        load_encoder("nobody/no-such-encoder")
+    assert "is on the Hub" not in str(raised.value)
