@@ -5,12 +5,18 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from anticollapse import __version__
+from anticollapse.commands.files import check_files
 from anticollapse.commands.parser import Parser
 from anticollapse.errors import AntiCollapseError
+
+STOPPED = "anticollapse: stopped"
+INTERRUPTED = 130
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -68,18 +74,56 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if given == ["--version"]:
         print(f"anticollapse {__version__}")
         return 0
-    args = build_parser().parse_args(given)
-    level = logging.INFO if args.verbose else logging.WARNING
-    logging.basicConfig(level=level, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     try:
+        check_files(given)
+        with interrupts_end_at_once():
+            parser = build_parser()
+        args = parser.parse_args(given)
+        level = logging.INFO if args.verbose else logging.WARNING
+        logging.basicConfig(level=level, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
         return int(args.run(args))
     except AntiCollapseError as error:
         print(f"anticollapse: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("anticollapse: stopped", file=sys.stderr)
-        return 130
+        print(STOPPED, file=sys.stderr)
+        return INTERRUPTED
     except BrokenPipeError:
         # The reader (head, less) has gone; what Python would still flush at exit has nowhere to go.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+
+
+@contextmanager
+def interrupts_end_at_once() -> Iterator[None]:
+    """Ctrl-C in the block ends the process with one line.
+
+    An exception in the middle of an import is a traceback of somebody else's modules, or is swallowed by one of them;
+    and nothing is open yet that would have to be closed.
+    """
+    installed = end_on_interrupt()
+    try:
+        yield
+    finally:
+        if installed:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def end_on_interrupt() -> bool:
+    """Let Ctrl-C end the process at once from now on, unless it is ignored or somebody else's already.
+
+    Returns:
+        Whether that was changed.
+    """
+    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        return False
+    try:
+        signal.signal(signal.SIGINT, _end)
+    except ValueError:  # only the main thread may
+        return False
+    return True
+
+
+def _end(*_: object) -> None:
+    os.write(2, f"{STOPPED}\n".encode())
+    os._exit(INTERRUPTED)
