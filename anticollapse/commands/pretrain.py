@@ -9,8 +9,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from anticollapse.commands.common import print_json, progress_bar, stop_signal, writable
+from anticollapse.commands.common import progress_bar, stop_signal, writable
 from anticollapse.commands.doctor import Subparsers
+from anticollapse.commands.terminal import print_json
 from anticollapse.commands.train import INTERRUPTED, _add_option
 from anticollapse.data import PairSet, load_pairs
 from anticollapse.errors import DataError, OptionError

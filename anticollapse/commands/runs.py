@@ -1,21 +1,31 @@
-"""``anticollapse runs list|show|stop|resume|delete``: the trainings that the app and the Python interface started."""
+"""``anticollapse runs start|list|show|stop|resume|delete``: trainings that go on when page and terminal are closed."""
 
 from __future__ import annotations
 
 import argparse
+import shlex
 import time
 from collections.abc import Callable
 
 from anticollapse import runs
-from anticollapse.commands.common import print_json, table
+from anticollapse.commands.common import reading_from
 from anticollapse.commands.doctor import Subparsers
+from anticollapse.commands.terminal import print_json, table
+from anticollapse.commands.train import load_training_pairs, option_parser, settings_of
+from anticollapse.data.sources import SOURCES
+from anticollapse.encoding import checkpoint_root
 from anticollapse.errors import RunError
 from anticollapse.runs import Run
+from anticollapse.runs.split import hold_out
+from anticollapse.wording import count
 
 SHOWN = (
     ("dev Spearman × 100", "dev_spearman"),
     ("mean cosine of unrelated sentences", "mean_unrelated_cosine"),
     ("effective rank", "effective_rank"),
+)
+ELSEWHERE = (
+    "A training of 'anticollapse train' is none of them: it lives in its own --output folder and goes on with --resume."
 )
 SHORTEST = 4
 """Digits of an id that are enough where they name one run."""
@@ -25,10 +35,21 @@ def add_parser(subparsers: Subparsers) -> None:
     """Add the command."""
     parser = subparsers.add_parser(
         "runs",
-        help="list, show, stop, resume and delete trainings",
-        description="Trainings under the checkpoint root. Any of these commands also moves the queue on.",
+        help="start, list, show, stop, resume and delete trainings that go on by themselves",
+        description="Trainings under the checkpoint root, started in the app, in Python or with 'runs start'. "
+        f"{ELSEWHERE} Any of these commands also moves the queue on.",
     )
     actions = parser.add_subparsers(required=True, metavar="ACTION", title="actions")
+    start = actions.add_parser(
+        "start",
+        help="queue a training; it goes on when the terminal is closed",
+        usage="%(prog)s VARIANT --backbone ENCODER --pairs FILE_OR_NAME [--name NAME] […]",
+        description="Queue a training as the app does, and return at once. 'anticollapse runs start VARIANT --help' "
+        "lists the options and parameters of one; without --dev, a fifth of a file's scored pairs chooses the step.",
+    )
+    start.add_argument("variant", metavar="VARIANT", help="see 'anticollapse variants'")
+    start.add_argument("rest", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+    start.set_defaults(run=_start)
     listing = actions.add_parser("list", help="all runs, the newest first")
     listing.add_argument("--json", action="store_true", help="print one JSON document")
     listing.set_defaults(run=_list)
@@ -39,7 +60,7 @@ def add_parser(subparsers: Subparsers) -> None:
         ("delete", _delete, "delete a run with its encoder"),
     ):
         action = actions.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
-        action.add_argument("id", help="the run's id, or its first digits")
+        action.add_argument("id", help="the run's id, its first digits, or its name")
         if name == "show":
             action.add_argument("--json", action="store_true", help="print one JSON document")
             action.add_argument("--log", type=int, default=0, metavar="LINES", help="also the last lines of its log")
@@ -49,19 +70,47 @@ def add_parser(subparsers: Subparsers) -> None:
 
 
 def find(text: str) -> Run:
-    """The run whose id begins with a text.
+    """The run whose id begins with a text, or that is called so.
 
     Args:
-        text: At least four digits of the id.
+        text: At least four digits of the id, or the name.
 
     Raises:
         RunError: If there is none, or more than one.
     """
-    found = [run for run in runs.list_runs() if run.id.startswith(text.lower()) and len(text) >= SHORTEST]
+    begins = text.lower() if len(text) >= SHORTEST else "none"
+    found = [run for run in runs.list_runs() if run.id.startswith(begins) or (text and run.name == text)]
     if len(found) == 1:
         return found[0]
-    what = f'{len(found)} runs begin with "{text[:40]}"' if found else f'there is no run "{text[:40]}"'
+    which = ", ".join(f'{run.id[:12]} ("{run.name}")' for run in found[:8])
+    what = (
+        f'{len(found)} runs begin with "{text[:40]}" or are called so: {which}'
+        if found
+        else f'there is no run "{text[:40]}"'
+    )
     raise RunError(what, remedy=f"Give {SHORTEST} or more digits of an id that 'anticollapse runs list' shows")
+
+
+def _start(args: argparse.Namespace) -> int:
+    from anticollapse.training import get_variant
+
+    variant = get_variant(args.variant)
+    given = option_parser(variant, queued=True).parse_args(args.rest)
+    variant, options = settings_of(variant, given)
+    pairs, dev = load_training_pairs(given.pairs, given.dev, **reading_from(given))
+    if dev is None and given.pairs.partition(":")[0] not in SOURCES:
+        pairs, dev = hold_out(pairs)
+    run = runs.start(variant, given.backbone, pairs, dev=dev, options=options, name=given.name, device=given.device)
+    if given.json:
+        print_json(run.to_json())
+        return 0
+    chosen = "none: the last step is kept" if dev is None else f"{dev.name}, {count(dev.n, 'row')}"
+    short = run.id[:8]
+    print(f"{run.id} {run.name}: {run.state}.")
+    print(f"  Trains on {pairs.name}, {count(pairs.n, 'row')}; the best step is chosen on {chosen}.")
+    print(f"  Watch it: anticollapse runs show {short} --log 20. Stop it: anticollapse runs stop {short}.")
+    print(f"  When it is done, {short} is an encoder: anticollapse doctor {short} --pairs {shlex.quote(given.pairs)}")
+    return 0
 
 
 def _list(args: argparse.Namespace) -> int:
@@ -70,7 +119,7 @@ def _list(args: argparse.Namespace) -> int:
         print_json([run.to_json() for run in found])
         return 0
     if not found:
-        print("Nothing was trained yet.")
+        print(f"No run was started under {checkpoint_root()} yet. {ELSEWHERE}")
         return 0
     rows = []
     for run in found:
@@ -95,8 +144,8 @@ def _show(args: argparse.Namespace) -> int:
         ["state", f"{run.state}. {run.reason}".strip() if run.reason else run.state],
         ["variant", request.variant],
         ["backbone", request.backbone],
-        ["training data", f"{request.data['name']}, {request.data['n']:,} rows"],
-        ["dev data", "none" if request.dev is None else f"{request.dev['name']}, {request.dev['n']:,} rows"],
+        ["training data", f"{request.data['name']}, {count(request.data['n'], 'row')}"],
+        ["dev data", "none" if request.dev is None else f"{request.dev['name']}, {count(request.dev['n'], 'row')}"],
         *[[key, str(value)] for key, value in {**request.options, **request.parameters}.items()],
         ["created", _time(run.created)],
         ["steps", f"{progress.get('step', 0):,} of {progress.get('steps', 0):,}"],

@@ -11,8 +11,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from anticollapse.commands.common import print_json, progress_bar, stop_signal, writable
+from anticollapse.commands.common import progress_bar, stop_signal, writable
 from anticollapse.commands.doctor import Subparsers
+from anticollapse.commands.terminal import print_json
 from anticollapse.errors import AntiCollapseError, OptionError, RunError
 
 if TYPE_CHECKING:

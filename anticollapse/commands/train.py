@@ -5,24 +5,21 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import os
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from anticollapse.commands.common import (
-    add_reading_arguments,
-    print_json,
-    progress_bar,
-    reading_from,
-    stop_signal,
-)
+from anticollapse.commands.common import add_reading_arguments, progress_bar, reading_from, stop_signal
 from anticollapse.commands.doctor import Subparsers
 from anticollapse.commands.parser import Parser
+from anticollapse.commands.terminal import print_json
 from anticollapse.data import PairSet, load_pairs
 from anticollapse.data.sources import SOURCES
+from anticollapse.wording import count
 
 if TYPE_CHECKING:
-    from anticollapse.training import Event, Parameter, TrainingResult, Variant
+    from anticollapse.training import Event, Parameter, TrainingOptions, TrainingResult, Variant
 
 SHOWN = {
     "dev_spearman": "dev Spearman × 100",
@@ -55,17 +52,14 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         AntiCollapseError: Whatever the user can mend.
     """
-    from anticollapse.training import TrainingOptions, get_variant, load_variant_file, train
+    from anticollapse.training import get_variant, load_variant_file, train
 
     early, _ = _file_parser().parse_known_args(args.rest)
     for file in [*args.variant_file, *early.variant_file]:
         load_variant_file(file)
     variant = get_variant(args.variant)
     given = option_parser(variant).parse_args(args.rest)
-    chosen = {k: v for k, v in vars(given).items() if v is not None}
-    variant = variant.with_parameters({k: v for k, v in chosen.items() if k in variant.values})
-    fields = {field.name for field in dataclasses.fields(TrainingOptions)}
-    options = TrainingOptions(**{k: v for k, v in chosen.items() if k in fields})
+    variant, options = settings_of(variant, given)
     pairs, dev = load_training_pairs(given.pairs, given.dev, **reading_from(given))
     main = os.environ.get("RANK", "0") == "0"
     with progress_bar(variant.id, unit="steps") as progress, stop_signal() as stopped:
@@ -89,26 +83,57 @@ def run(args: argparse.Namespace) -> int:
             stop=lambda: bool(stopped),
         )
     if main:
+        go_on = resume_command(args) if result.status == "stopped" else ""
         if given.json:
-            print_json({"variant": variant.id, **result.to_json()})
+            print_json({"variant": variant.id, **result.to_json(), "resume_command": go_on})
         else:
-            print(describe(result, variant))
+            print(describe(result, variant, patience=options.patience, go_on=go_on))
     return INTERRUPTED if result.status == "stopped" else 0
 
 
-def option_parser(variant: Variant) -> argparse.ArgumentParser:
+def settings_of(variant: Variant, given: argparse.Namespace) -> tuple[Variant, TrainingOptions]:
+    """The variant with the parameters that were given, and the other options of the training.
+
+    Args:
+        variant: As it is in the registry.
+        given: What :func:`option_parser` read.
+
+    Raises:
+        OptionError: A value is out of bounds.
+    """
+    from anticollapse.training import TrainingOptions
+
+    chosen = {k: v for k, v in vars(given).items() if v is not None}
+    fields = {field.name for field in dataclasses.fields(TrainingOptions)}
+    options = TrainingOptions(**{k: v for k, v in chosen.items() if k in fields})
+    return variant.with_parameters({k: v for k, v in chosen.items() if k in variant.values}), options
+
+
+def resume_command(args: argparse.Namespace) -> str:
+    """The command that goes on where this one stopped.
+
+    Args:
+        args: Of this command.
+    """
+    files = [word for file in args.variant_file for word in ("--variant-file", file)]
+    rest = args.rest if "--resume" in args.rest else [*args.rest, "--resume"]
+    return shlex.join(["anticollapse", "train", *files, args.variant, *rest])
+
+
+def option_parser(variant: Variant, *, queued: bool = False) -> argparse.ArgumentParser:
     """The options of one variant.
 
     Args:
         variant: The variant.
+        queued: For a run that goes into the queue, which has a name and makes its own folder.
     """
     from anticollapse.training import TrainingOptions
     from anticollapse.training.parameters import parameters_of
 
     parser = Parser(
-        prog=f"anticollapse train {variant.id}",
+        prog=f"anticollapse {'runs start' if queued else 'train'} {variant.id}",
         description=variant.summary,
-        parents=[_file_parser()],
+        parents=[] if queued else [_file_parser()],
         allow_abbrev=False,
     )
     needed = parser.add_argument_group("what and where")
@@ -121,8 +146,11 @@ def option_parser(variant: Variant) -> argparse.ArgumentParser:
         metavar="FILE_OR_NAME",
         help="graded pairs to choose the best checkpoint on (default: the dev split of a named set)",
     )
-    needed.add_argument("--output", required=True, type=Path, metavar="DIR", help="the run's folder")
-    needed.add_argument("--resume", action="store_true", help="go on from the last checkpoint in DIR")
+    if queued:
+        needed.add_argument("--name", default="", help="what people will call the run (default: variant and backbone)")
+    else:
+        needed.add_argument("--output", required=True, type=Path, metavar="DIR", help="the run's folder")
+        needed.add_argument("--resume", action="store_true", help="go on from the last checkpoint in DIR")
     needed.add_argument("--device", help="cpu, cuda, …; default: what accelerate finds, or was launched with")
     needed.add_argument("--json", action="store_true", help="print the result as one JSON document")
     add_reading_arguments(parser)
@@ -163,15 +191,28 @@ def load_training_pairs(
     return pairs, load_pairs(source, split="dev") if named and split in {"", "train"} else None
 
 
-def describe(result: TrainingResult, variant: Variant) -> str:
-    """The result as text."""
-    ended = {"done": "done", "stopped": "stopped", "early-stopped": "ended early, as dev did not get better"}
-    lines = [f"{variant.title}: {ended[result.status]} after {result.step:,} steps ({result.seconds:,.0f} s)."]
+def describe(result: TrainingResult, variant: Variant, *, patience: int = 0, go_on: str = "") -> str:
+    """The result as text.
+
+    Args:
+        result: What came of it.
+        variant: What was trained.
+        patience: As it was given.
+        go_on: The command that resumes it, where it was stopped.
+    """
+    ended = {"done": "done", "stopped": "stopped", "early-stopped": "ended early"}[result.status]
+    lines = [f"{variant.title}: {ended} after {count(result.step, 'step')} ({result.seconds:,.0f} s)."]
+    if result.status == "early-stopped":
+        lines.append(
+            f"  Why: the dev Spearman of step {result.best_step:,} was not exceeded in the "
+            f"{count(result.step - result.best_step, 'step')} since (--patience {patience}; 0 trains to the end)."
+        )
     before, after = result.before.to_json(), result.after.to_json()
     for key, title in SHOWN.items():
         if isinstance(was := before[key], float) and isinstance(now := after[key], float):
             lines.append(f"  {title}: {was:.2f} → {now:.2f}")
     lines.append(f"The encoder of step {result.best_step:,} is in {result.model}.")
+    lines += [f"Go on with: {go_on}"] if go_on else []
     return "\n".join(lines)
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from anticollapse.commands.common import print_json, table
 from anticollapse.commands.doctor import Subparsers
+from anticollapse.commands.terminal import print_json, table
 
 
 def add_parser(subparsers: Subparsers) -> None:

@@ -64,7 +64,11 @@ def call(capsys, *arguments):
 
 
 def test_list_of_nothing(root, capsys):
-    assert call(capsys, "list") == (0, "Nothing was trained yet.\n", "")
+    code, out, err = call(capsys, "list")
+    assert (code, err) == (0, "")
+    assert str(root) in out
+    assert "'anticollapse train'" in out
+    assert "--output" in out
     assert call(capsys, "list", "--json") == (0, "[]\n", "")
 
 
@@ -196,3 +200,64 @@ def test_a_vanished_worker_is_lost_in_the_list(put, capsys):
     put("running", "mine", worker=worker)
     _, out, _ = call(capsys, "list")
     assert "lost" in out
+
+
+PAIRS = "sentence1,sentence2,score\n" + "".join(f"a dog runs {i},a cat eats {i},{i % 6}\n" for i in range(60))
+
+
+def test_start_queues_what_train_would_train_and_returns_at_once(root, tmp_path, capsys):
+    (tmp_path / "mine.csv").write_text(PAIRS)
+    given = [
+        "--backbone",
+        "tiny",
+        "--pairs",
+        str(tmp_path / "mine.csv"),
+        "--steps",
+        "7",
+        "--contrast-temperature",
+        "0.1",
+    ]
+    code, out, err = call(capsys, "start", "sbert-queue", *given, "--name", "my first")
+    assert (code, err) == (0, "")
+    (run,) = store.all_runs(root)
+    assert out.startswith(f"{run.id} my first: queued.\n")
+    assert f"anticollapse runs show {run.id[:8]}" in out
+    assert (run.request.variant, run.request.backbone, run.state) == ("sbert-queue", "tiny", "queued")
+    assert run.request.options == {"steps": 7}
+    assert run.request.parameters["contrast_temperature"] == 0.1
+    assert (run.request.data["n"], run.request.dev["n"]) == (48, 12)  # as the app holds pairs out
+    assert call(capsys, "show", "my first")[0] == 0
+
+
+def test_start_of_a_named_set_and_of_a_run_as_json(root, put, capsys):
+    before = put("done", "earlier")
+    shutil.copytree(root / "tiny", before.folder / "model")
+    code, out, _ = call(capsys, "start", "sbert", "--backbone", before.id[:6], "--pairs", "demo", "--json")
+    assert code == 0
+    made = json.loads(out)
+    assert made["request"]["backbone"] == before.id
+    assert (made["request"]["data"]["name"], made["request"]["dev"]["name"]) == ("demo:train", "demo:dev")
+
+
+@pytest.mark.parametrize(
+    ("given", "word"),
+    [
+        (["sbrt", "--backbone", "tiny", "--pairs", "demo"], "no variant"),
+        (["sbert", "--backbone", "nobody", "--pairs", "demo"], "no encoder"),
+        (["sbert", "--backbone", "tiny", "--pairs", "demo", "--steps", "-1"], "--steps -1 is below 0"),
+    ],
+)
+def test_what_cannot_be_started_is_one_line_and_leaves_nothing(root, capsys, given, word):
+    code, out, err = call(capsys, "start", *given)
+    assert (code, out) == (2, "")
+    assert word in err
+    assert err.count("\n") == 1
+    assert store.all_runs(root) == []
+
+
+def test_the_help_says_where_other_trainings_are(capsys):
+    with pytest.raises(SystemExit):
+        main(["runs", "--help"])
+    out = " ".join(capsys.readouterr().out.split())
+    assert "lives in its own --output folder" in out
+    assert "start" in out

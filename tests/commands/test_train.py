@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 
 import numpy as np
 import pytest
@@ -156,6 +157,22 @@ def test_a_stopped_run_says_so(asked, capsys, tmp_path):
     out = capsys.readouterr().out
     assert "stopped after 3 steps" in out
     assert "step 2" in out
+    folder = shlex.quote(str(tmp_path / "run"))
+    command = f"anticollapse train sbert --backbone tiny --pairs demo --output {folder} --resume"
+    assert f"Go on with: {command}\n" in out
+    given = ["train", "sbert", "--backbone", "tiny", "--pairs", "demo", "--output", str(tmp_path / "run"), "--resume"]
+    run(*given, "--json")
+    assert json.loads(capsys.readouterr().out)["resume_command"] == f"{command} --json"
+
+
+def test_a_run_that_ended_early_says_why(asked, capsys, tmp_path):
+    asked["end"] = "early-stopped"
+    given = ["--backbone", "tiny", "--pairs", "demo", "--output", str(tmp_path / "run"), "--patience", "4"]
+    assert run("train", "sbert", *given) == 0
+    out = capsys.readouterr().out
+    assert "ended early after 3 steps" in out
+    assert "the dev Spearman of step 2 was not exceeded in the 1 step since (--patience 4; 0 trains to the end)" in out
+    assert "Go on with" not in out
 
 
 def test_bad_values_and_names(asked, tmp_path):
