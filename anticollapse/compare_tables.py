@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from anticollapse.compare import SLICE_TITLES, Comparison, Disagreement, Slice
-from anticollapse.measures.result import Measure, format_number
+from anticollapse.measures.result import Measure, decimals_of, format_number
 from anticollapse.measures.verdict import describe_difference, signed
 
 _POINTS = {"points (×100)"}
@@ -53,7 +53,9 @@ def finding(comparison: Comparison) -> str:
 def correction(comparison: Comparison) -> str:
     """How the verdicts take the number of comparisons into account, in full sentences."""
     number = max((v.comparisons for e in comparison.encoders for v in e.verdicts.values()), default=0)
-    if number < 2:
+    if not number:
+        return "There is no verdict, so there is nothing to correct."
+    if number == 1:
         return "There is one comparison, so no correction for several is needed."
     return (
         f"Verdicts are corrected for {number} comparisons with one reference (Holm 1979), so that the chance that any "
@@ -158,8 +160,12 @@ def difference_text(measure: Measure | None) -> str:
         return "undefined"
     if measure.unit in _POINTS:
         return describe_difference(measure)
-    text = value_text(measure)
-    return text if text.startswith("−") or not text.strip("0.,") else f"+{text}"
+    decimals = decimals_of(measure.value, measure.interval)
+    text = signed(measure.value, decimals)
+    if measure.interval is not None:
+        low, high = (signed(bound, decimals) for bound in measure.interval)
+        text += f" [{low}, {high}]"
+    return text
 
 
 def _why_not(comparison: Comparison) -> str:

@@ -73,6 +73,7 @@ class TokenReport:
         anisotropy: The common direction.
         use_obstacle: Why contributions would not be exact for this encoder.
         curve_obstacle: Why tokens cannot be left out for this encoder.
+        curve_note: Why the curves end early, as a sentence; empty where they do not.
     """
 
     encoder: str
@@ -85,6 +86,7 @@ class TokenReport:
     anisotropy: Anisotropy
     use_obstacle: str = ""
     curve_obstacle: str = ""
+    curve_note: str = ""
 
     def to_json(self, *, top: int = 50) -> dict[str, Any]:
         """Plain JSON types, with the ``top`` most dominant token types."""
@@ -97,6 +99,7 @@ class TokenReport:
             "tokens_undefined": self.use_obstacle,
             "removal": [curve.to_json() for curve in self.curves],
             "removal_undefined": self.curve_obstacle,
+            "removal_note": self.curve_note,
             "removal_by_layer": [curve.to_json() for curve in self.layers],
             "anisotropy": {
                 "mean_unrelated_cosine": self.anisotropy.mean_cosine.to_json(),
@@ -201,7 +204,7 @@ def examine_tokens(
     pairs: PairSet,
     *,
     counts: TokenCounts | None = None,
-    ks: Sequence[int] = DEFAULT_KS,
+    ks: Sequence[int] | None = None,
     by_layer: bool = False,
     cache: EmbeddingCache | None = None,
     seed: int = 0,
@@ -216,7 +219,7 @@ def examine_tokens(
         encoder: The encoder.
         pairs: Pairs with or without labels, or single sentences (then there is no Spearman).
         counts: Frequencies that rank the tokens; default: those of the sentences of ``pairs``.
-        ks: Numbers of tokens left out.
+        ks: Numbers of tokens left out; default: up to 200, or as many as there are.
         by_layer: Also compute the curve of every layer.
         cache: Sentence vectors on disk.
         seed: Seed of every resampling.
@@ -241,6 +244,7 @@ def examine_tokens(
         )
     if counts is None:
         counts = count_tokens(encoder, sentences, source=pairs.name, cancelled=cancelled)
+    ks, note = _ks(ks, len(counts.ranking), counts.source)
     use = None if use_obstacle else TokenUseSweep(counts)
     sweeps = [RemovalSweep(encoder.path, counts, ks=ks, without_specials=own) for own in (False, True)]
     n_layers = int(encoder.transformer.config.num_hidden_layers) if by_layer and encoder.transformer else -1
@@ -273,7 +277,16 @@ def examine_tokens(
         layers=tuple(sweep.finish(pairs.scores) for sweep in layers),
         anisotropy=anisotropy,
         use_obstacle=use_obstacle,
+        curve_note=note,
     )
+
+
+def _ks(asked: Sequence[int] | None, types: int, source: str) -> tuple[Sequence[int], str]:
+    """The k of the curves, by default none above the number of token types, and what to say where that ends them."""
+    if asked is not None or types >= DEFAULT_KS[-1]:
+        return DEFAULT_KS if asked is None else asked, ""
+    note = f"The curves end at k = {types}: {source} holds no more different tokens, special ones aside."
+    return (*(k for k in DEFAULT_KS if k < types), types), note
 
 
 def _add_layers(

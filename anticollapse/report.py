@@ -21,6 +21,7 @@ from anticollapse.errors import OptionError
 from anticollapse.figures.compare import forest_alt, forest_figure, slices_alt, slices_figure
 from anticollapse.figures.style import CONFIG, Series, colours
 from anticollapse.measures.resampling import default_resamples
+from anticollapse.wording import count
 
 LIBRARIES = ("numpy", "scipy", "torch", "transformers", "sentence-transformers", "plotly")
 DISAGREEMENTS = 20
@@ -126,12 +127,12 @@ def _series(comparison: Comparison) -> list[Series]:
 
 def _subject(comparison: Comparison) -> str:
     pairs = comparison.pairs
-    kind = "pairs" if pairs.has_pairs else "sentences"
+    kind = "pair" if pairs.has_pairs else "sentence"
     used = (
         "" if len(comparison.used) == pairs.n or not pairs.has_pairs else f", {len(comparison.used):,} of them compared"
     )
     return (
-        f"{', '.join(comparison.names)} on {pairs.name}: {pairs.n:,} {kind}{used}. "
+        f"{', '.join(comparison.names)} on {pairs.name}: {count(pairs.n, kind)}{used}. "
         f"Everything is measured against {comparison.names[comparison.reference]}."
     )
 
@@ -249,7 +250,7 @@ def _how(comparison: Comparison, command: str, parameters: Mapping[str, object])
     for encoder in comparison.encoders:
         facts[f"encoder {encoder.name}"] = f"SHA-256 {encoder.report.digest}"
         if cut := int(encoder.report.truncated.sum()):
-            facts[f"cut by {encoder.name}"] = f"{cut:,} rows are longer than {encoder.report.max_tokens} tokens"
+            facts[f"cut by {encoder.name}"] = f"{count(cut, 'row')} of more than {encoder.report.max_tokens} tokens"
     facts["anticollapse"] = __version__
     facts["Python"] = f"{platform.python_version()}, {platform.system()} {platform.machine()}"
     facts |= {name: metadata.version(name) for name in LIBRARIES}

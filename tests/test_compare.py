@@ -224,3 +224,16 @@ def test_words_of_several_scripts():
     assert words("我爱你 abc") == ["我", "爱", "你", "abc"]
     assert words("日本語です") == ["日", "本", "語", "で", "す"]
     assert words("…") == []
+
+
+def test_the_interval_of_a_difference_has_signs_on_both_bounds(three):
+    shown = difference_text(three.encoders[1].differences["spread"])
+    numbers = shown.replace("[", "").replace("]", "").replace(",", "").split()
+    assert len(numbers) == 3
+    assert all(number[0] in "+−" or float(number) == 0 for number in numbers)
+
+
+def test_without_labels_nothing_is_said_of_a_comparison():
+    pairs = pair_set(20, labels=False)
+    made = compare([report_of(pairs, noisy(pairs, s), f"e{s}") for s in (1, 2)], pairs)
+    assert correction(made) == "There is no verdict, so there is nothing to correct."

@@ -10,9 +10,11 @@ from scipy.stats import pearsonr, spearmanr
 from sentence_transformers import SentenceTransformer
 
 from anticollapse.cli import main
+from anticollapse.commands.doctor import advice
 from anticollapse.data import load_pairs
-from anticollapse.doctor import examine
+from anticollapse.doctor import Report, examine, judge
 from anticollapse.encoding import load_encoder
+from anticollapse.measures import diagnose
 
 KEYS = (
     "n_pairs spearman spearman_ci pearson mean_unrelated_cosine alignment uniformity effective_rank "
@@ -111,3 +113,58 @@ def test_text_that_the_vocabulary_does_not_know_is_said(tmp_path, tiny_encoder, 
     assert report.unknown_share == pytest.approx(8 / 12)  # eight characters against four words
     assert main(["doctor", str(tiny_encoder), "--pairs", str(file)]) == 0
     assert "67% of the tokens are unknown" in capsys.readouterr().out
+
+
+def report_with(vectors, *, unknown=None):
+    return Report(
+        encoder="enc", digest="d", pairs="p", diagnosis=diagnose(vectors), unrelated=np.zeros(0),
+        truncated=np.zeros(len(vectors), bool), max_tokens=None, unknown_share=unknown, seed=0,
+    )  # fmt: skip
+
+
+def spread(common, n=200, d=64):
+    """Vectors whose mean cosine is about common² / (1 + common²)."""
+    noise = np.random.default_rng(0).normal(size=(n, d)) / np.sqrt(d)
+    return noise + common * np.eye(d)[0]
+
+
+@pytest.mark.parametrize(
+    ("common", "state"), [(0.0, "not collapsed"), (0.7, "partly collapsed"), (1.5, "collapsed"), (9.0, "collapsed")]
+)
+def test_the_verdict_follows_the_mean_cosine(common, state):
+    verdict = judge(report_with(spread(common)))
+    assert verdict.state == state
+    assert verdict.text.startswith(f"{state.capitalize()}: unrelated sentences get a mean cosine of ")
+    assert verdict.to_json() == {"state": state, "text": verdict.text}
+
+
+def test_one_line_in_both_directions_is_a_collapse_too():
+    line = np.random.default_rng(0).choice([-1.0, 1.0], 200)[:, None] * np.eye(64)[0] + 0.1 * spread(0)
+    verdict = judge(report_with(line))
+    assert (verdict.state, verdict.text.partition(":")[0]) == ("collapsed", "Collapsed to one line")
+
+
+def test_what_cannot_be_told_is_not_told():
+    assert judge(report_with(np.ones((1, 4)))).state == "unknown"
+    assert "67% of the tokens are unknown" in judge(report_with(spread(9.0), unknown=2 / 3)).text
+    assert judge(report_with(np.eye(2))).state == "not collapsed"  # two sentences always lie in two directions at most
+
+
+def test_the_verdict_comes_first_and_lines_are_short(tiny_encoder, monkeypatch, capsys):
+    monkeypatch.chdir(tiny_encoder.parent)
+    assert main(["doctor", "tiny", "--pairs", "demo:dev", "--no-cache"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "ollapsed: unrelated sentences get a mean cosine of" in lines[0]
+    assert max(map(len, lines)) <= 100
+    assert "d is the number of dimensions of a sentence vector, here 32." in lines
+    assert main(["doctor", "tiny", "--pairs", "demo:dev", "--no-cache", "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["verdict"]["text"] in " ".join(lines)
+    assert report["dim"] == 32
+
+
+@pytest.mark.parametrize(("state", "advised"), [(1.5, True), (0.7, True), (0.0, False)])
+def test_what_to_do_is_a_command(state, advised):
+    text = advice(report_with(spread(state)), "my enc", "p.csv")
+    command = "anticollapse compare 'my enc' 'my enc+whitening' --pairs p.csv"
+    assert text == (f"Try a cure without training: {command}" if advised else "")

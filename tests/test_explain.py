@@ -175,3 +175,17 @@ def test_progress_and_cancelled(tiny, pairs):
     assert calls[-1] == (len(pairs.sentences), len(pairs.sentences))
     with pytest.raises(CancelledError):
         examine_tokens(tiny, pairs, cancelled=lambda: True)
+
+
+def test_curves_end_at_the_number_of_token_types(tiny, pairs):
+    report = examine_tokens(tiny, pairs)
+    types = len(report.counts.ranking)
+    assert 0 < types < 200
+    for curve in report.curves:
+        assert curve.ks[-1] == types
+        assert (np.diff(curve.ks) > 0).all()
+    assert report.curves[1].tokens_left[-1] == 0  # without special tokens, nothing is left
+    assert report.curves[1].tokens_left[-2] > 0
+    assert f"k = {types}" in report.curve_note
+    assert report.to_json()["removal_note"] == report.curve_note
+    assert examine_tokens(tiny, pairs, ks=(0, 500)).curve_note == ""

@@ -1,13 +1,11 @@
-"""What the commands share: arguments, a progress bar, tables in a terminal."""
+"""What the commands share: arguments, encoders with what their cures were fitted on, a progress bar."""
 
 from __future__ import annotations
 
 import argparse
-import json
 import re
 import signal
 import sys
-import unicodedata
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,12 +13,13 @@ from typing import Any, NamedTuple, get_args
 
 from tqdm import tqdm
 
-from anticollapse.cures import open_encoder
-from anticollapse.cures.text import fit_overlap, fit_source, overlap_note
+from anticollapse.cures import Fit, open_encoder
+from anticollapse.cures.text import fit_overlap, fit_sentence, fit_source, overlap_note, text_fit
 from anticollapse.data import ColumnMap, Limits, OnBadRow, PairSet, Scale, load_pairs
 from anticollapse.encoding import EmbeddingCache, Encoder
 from anticollapse.encoding.encoder import Progress
 from anticollapse.errors import OptionError
+from anticollapse.wording import count
 
 SCALES: tuple[Scale, ...] = get_args(Scale)
 ROLES = ("sentence1", "sentence2", "score")
@@ -65,13 +64,14 @@ def add_pairs_arguments(parser: argparse.ArgumentParser, option: str = "--pairs"
     add_reading_arguments(parser)
 
 
-def add_reading_arguments(parser: argparse.ArgumentParser) -> None:
+def add_reading_arguments(parser: argparse.ArgumentParser, title: str = "how a file is read") -> None:
     """How a file of pairs or sentences is read: :func:`reading_from` takes these options.
 
     Args:
         parser: Changed in place.
+        title: Of the group of options.
     """
-    reading = parser.add_argument_group("how a file is read")
+    reading = parser.add_argument_group(title)
     reading.add_argument(
         "--columns",
         type=column_map,
@@ -162,65 +162,96 @@ def writable(output: Path) -> Iterator[None]:
         raise OptionError(f"cannot be written ({error.strerror or error})", where=shown) from error
 
 
-def open_from(args: argparse.Namespace, pairs: str) -> Encoder:
-    """The encoder of the arguments.
+def open_judged(
+    args: argparse.Namespace, pairs: PairSet | None, *, name: str | None = None, use: str = ""
+) -> tuple[Encoder, FitNote]:
+    """An encoder of the arguments, and what its cures were fitted on.
 
-    A cure is fitted on ``--fit-on``, else on the training text that belongs to ``pairs``. That may be the very
-    sentences it is judged on (``--pairs stsb:train``): where that matters, use :func:`open_judged`.
-
-    Args:
-        args: With what :func:`add_encoder_arguments` adds.
-        pairs: A named set, or a file.
-    """
-    return _open(args, pairs)[0]
-
-
-def open_judged(args: argparse.Namespace, pairs: PairSet) -> tuple[Encoder, FitNote]:
-    """The encoder of the arguments, and whether its cure was fitted on sentences that it is judged on.
+    Cures are fitted on ``--fit-on``, else on the training text that belongs to ``--pairs``. That may be the very
+    sentences they are judged on (``--pairs stsb:train``), which the note says.
 
     Args:
-        args: With what :func:`add_encoder_arguments` and :func:`add_pairs_arguments` add.
-        pairs: What it is judged on.
+        args: With what :func:`add_encoder_arguments` and :func:`add_pairs_arguments` or :func:`add_reading_arguments`
+            add.
+        pairs: What it is judged on; None where nothing is judged.
+        name: The encoder where it is not ``args.encoder``.
+        use: What is done with the sentences instead of judging, for :func:`~anticollapse.cures.text.overlap_note`.
     """
-    encoder, text = _open(args, args.pairs)
-    overlap = fit_overlap(text, pairs.sentences)
-    return encoder, FitNote(overlap, overlap_note(overlap, len(set(pairs.sentences))))
+    source = args.fit_on or fit_source(getattr(args, "pairs", "demo"))
+    read: list[PairSet] = []
 
-
-class FitNote(NamedTuple):
-    """What a cure was fitted on that it should not have been.
-
-    Attributes:
-        overlap: Different sentences that it was fitted on and is judged on.
-        text: As a sentence; empty when there are none.
-    """
-
-    overlap: int
-    text: str
-
-    def to_json(self) -> dict[str, object]:
-        """Plain JSON types."""
-        return {"fit_overlap": self.overlap, "fit_note": self.text}
-
-
-def _open(args: argparse.Namespace, pairs: str) -> tuple[Encoder, Sequence[str]]:
-    """The encoder, and the text that its cures were fitted on."""
-    text: list[str] = []
-
-    def read() -> Sequence[str]:
-        text.extend(load_pairs(args.fit_on or fit_source(pairs)).sentences)
-        return text
+    def fit_text() -> Sequence[str]:
+        read.append(load_pairs(source, **_fit_reading(args, source)))
+        return read[0].sentences
 
     with progress_bar("fitting text") as progress:
         encoder = open_encoder(
-            args.encoder,
-            read,
+            args.encoder if name is None else name,
+            fit_text,
             device=args.device,
             precision=args.precision,
+            source=source,
             cache=cache_from(args),
             progress=progress,
         )
-    return encoder, text
+    judged = () if pairs is None else pairs.sentences
+    overlap = fit_overlap(read[0].sentences if read else (), judged)
+    skipped = len(read[0].skipped) if read else 0
+    left_out = f" {count(skipped, 'bad row')} of it {'was' if skipped == 1 else 'were'} skipped." if skipped else ""
+    words = {"use": use} if use else {}
+    return encoder, FitNote(
+        fitted=fit_sentence(encoder) + left_out,
+        fit=text_fit(encoder),
+        overlap=overlap,
+        text=overlap_note(overlap, len(judged), **words),
+    )
+
+
+class FitNote(NamedTuple):
+    """What the cures of an encoder were fitted on, and whether they should not have been.
+
+    Attributes:
+        fitted: What they were fitted on, as a sentence; empty for an encoder without cures.
+        fit: The fit on text; None without one.
+        overlap: Different sentences that they were fitted on and are judged on.
+        text: That as a sentence; empty when there are none.
+    """
+
+    fitted: str
+    fit: Fit | None
+    overlap: int
+    text: str
+
+    @property
+    def lines(self) -> list[str]:
+        """What there is to say."""
+        return [line for line in (self.fitted, self.text) if line]
+
+    def to_json(self) -> dict[str, object]:
+        """Plain JSON types."""
+        fit = None if self.fit is None else {"text": self.fit.source, "sentences": self.fit.n_sentences}
+        return {"fitted_on": fit, "fit_overlap": self.overlap, "fit_note": self.text}
+
+
+def fit_lines(notes: Sequence[FitNote]) -> list[str]:
+    """What there is to say of several encoders; what is the same for all stands once."""
+    return list(dict.fromkeys([*(note.fitted for note in notes if note.fitted), *(n.text for n in notes if n.text)]))
+
+
+def _fit_reading(args: argparse.Namespace, source: str) -> dict[str, Any]:
+    """How the text of a fit is read: columns and scale are of the pairs, and hold for it only if it is those."""
+    reading = reading_from(args)
+    if hasattr(args, "pairs") and not same_file(source, args.pairs):
+        return {key: value for key, value in reading.items() if key not in {"columns", "scale"}}
+    return reading
+
+
+def same_file(one: str | Path, other: str | Path) -> bool:
+    """Whether two names are of one file that exists."""
+    try:
+        return Path(one).exists() and Path(one).samefile(other)
+    except (OSError, ValueError):
+        return False
 
 
 def cache_from(args: argparse.Namespace) -> EmbeddingCache | None:
@@ -263,36 +294,3 @@ def stop_signal() -> Iterator[list[int]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def print_json(value: object) -> None:
-    """One JSON document on standard output."""
-    print(json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False))
-
-
-def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[int] = ()) -> str:
-    """A table for a terminal; wide (Chinese, Japanese, Korean) characters count twice.
-
-    Args:
-        header: Column titles.
-        rows: Cells as text.
-        right: Columns that are aligned to the right.
-    """
-    cells = [list(header), *[list(row) for row in rows]]
-    widths = [max(display_width(row[i]) for row in cells) for i in range(len(header))]
-
-    def line(row: Sequence[str]) -> str:
-        parts = []
-        for i, cell in enumerate(row):
-            blank = " " * (widths[i] - display_width(cell))
-            parts.append(blank + cell if i in right else cell + blank)
-        return "  ".join(parts).rstrip()
-
-    return "\n".join([line(cells[0]), "  ".join("-" * width for width in widths), *map(line, cells[1:])])
-
-
-def display_width(text: str) -> int:
-    """Columns a text takes in a terminal."""
-    return sum(
-        0 if unicodedata.combining(char) else 2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in text
-    )

@@ -5,27 +5,31 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from anticollapse.commands.common import (
+    FitNote,
     add_encoder_arguments,
     add_pairs_arguments,
     add_seed_argument,
     cache_from,
-    open_from,
+    fit_lines,
+    open_judged,
     pairs_from,
-    print_json,
     progress_bar,
-    table,
     writable,
 )
 from anticollapse.commands.doctor import Subparsers
+from anticollapse.commands.terminal import print_json, table
 from anticollapse.compare import SLICE_TITLES, Comparison, compare, disagreements, slices
 from anticollapse.compare_tables import correction, difference_text, finding, share, value_text
 from anticollapse.doctor import Report, examine
 from anticollapse.encoding import Encoder
 from anticollapse.errors import OptionError
 from anticollapse.report import comparison_report, write_report
+from anticollapse.wording import count
 
 MOST_ENCODERS = 8
 SHOWN_PAIRS = 10
@@ -65,11 +69,15 @@ def run(args: argparse.Namespace) -> int:
     pairs = pairs_from(args)
     reports: list[Report] = []
     encoders: list[Encoder] = []
+    fits: list[FitNote] = []
     for name in names:
-        encoders.append(open_from(argparse.Namespace(**{**vars(args), "encoder": name}), args.pairs))
+        encoder, fit = open_judged(args, pairs, name=name)
+        encoders.append(encoder)
+        fits.append(fit)
         with progress_bar(f"encoding with {name}") as progress:
-            reports.append(examine(encoders[-1], pairs, cache=cache_from(args), seed=args.seed, progress=progress))
+            reports.append(examine(encoder, pairs, cache=cache_from(args), seed=args.seed, progress=progress))
     comparison = compare(reports, pairs, names=names, reference=reference, seed=args.seed)
+    comparison = replace(comparison, notes=(*fit_lines(fits), *comparison.notes))
     if args.report is not None:
         parameters = {
             "device": ", ".join(sorted({f"{encoder.device}, {encoder.precision}" for encoder in encoders})),
@@ -78,17 +86,27 @@ def run(args: argparse.Namespace) -> int:
         write_report(args.report, comparison_report(comparison, command=_command(), parameters=parameters))
         print(f"{args.report}: written", file=sys.stderr)
     if args.json:
-        print_json(to_json(comparison))
+        print_json(to_json(comparison, fits))
     else:
         print(describe(comparison))
     return 0
 
 
-def to_json(comparison: Comparison) -> dict[str, object]:
-    """Everything as plain JSON types."""
+def to_json(comparison: Comparison, fits: Sequence[FitNote]) -> dict[str, object]:
+    """Everything as plain JSON types.
+
+    Args:
+        comparison: The comparison.
+        fits: What the cures of each encoder were fitted on.
+    """
+    made = comparison.to_json()
+    encoders = [{**encoder, **fit.to_json()} for encoder, fit in zip(made["encoders"], fits, strict=True)]
     return {
         "finding": finding(comparison),
-        **comparison.to_json(),
+        **made,
+        "encoders": encoders,
+        "reader_notes": list(comparison.pairs.notes),
+        "skipped_rows": len(comparison.pairs.skipped),
         "slices": {comparison.names[i]: [one.to_json() for one in slices(comparison, i)] for i in comparison.others},
         "disagreements": {
             comparison.names[i]: [vars(one) for one in disagreements(comparison, i)] for i in comparison.others
@@ -103,8 +121,8 @@ def describe(comparison: Comparison) -> str:
         comparison: The comparison.
     """
     pairs = comparison.pairs
-    lines = [f"{finding(comparison)}.", f"  {pairs.name}: {pairs.n:,} rows, {len(comparison.used):,} compared"]
-    lines += [f"  {note}" for note in comparison.notes]
+    about = f"{pairs.name}: {count(pairs.n, 'row')}, {len(comparison.used):,} compared"
+    lines = [f"{finding(comparison)}.", *(f"  {line}" for line in (about, *pairs.notes, *comparison.notes))]
     order = [comparison.reference, *comparison.others]
     header = ["measure", *(comparison.names[i] for i in order)]
     rows = []

@@ -18,10 +18,12 @@ from anticollapse.commands.common import (
 )
 from anticollapse.commands.doctor import Subparsers
 from anticollapse.cures import CURES, cure_encoder, prescriptions, save_cured, split_name
+from anticollapse.cures.card import dimensions
 from anticollapse.cures.cure import SEPARATOR
 from anticollapse.data import ColumnMap, Limits, load_pairs
 from anticollapse.encoding import load_encoder, read_counts
 from anticollapse.errors import OptionError
+from anticollapse.wording import count
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -71,7 +73,8 @@ def run(args: argparse.Namespace) -> int:
         raise OptionError(
             "there is something already", where=str(args.output), remedy="Choose a folder that does not exist"
         )
-    text = load_pairs(args.text, **reading_from(args)).sentences if needs_text else ()
+    read = load_pairs(args.text, **reading_from(args)) if needs_text else None
+    text = () if read is None else read.sentences
     base = load_encoder(base_name, device=args.device, precision=args.precision)
     counts = read_counts(args.counts, base) if args.counts else None
     with progress_bar("fitting") as progress:
@@ -79,9 +82,11 @@ def run(args: argparse.Namespace) -> int:
             base, name, text, source=args.text or "", counts=counts, cache=cache_from(args), progress=progress
         )
     save_cured(cured, args.output, command=command(args))
-    fitted = f", fitted on {len(set(text)):,} sentences of {args.text}" if needs_text else ""
+    fitted = f", fitted on {count(len(set(text)), 'sentence')} of {args.text}" if needs_text else ""
     fitted += f", with the counts in {args.counts}" if args.counts else ""
-    print(f"{args.output}: {cured.name}, {cured.dim} dimensions{fitted}", file=sys.stderr)
+    for note in () if read is None else read.notes:
+        print(f"  {note}", file=sys.stderr)
+    print(f"{args.output}: {cured.name}, {dimensions(cured)}{fitted}", file=sys.stderr)
     return 0
 
 

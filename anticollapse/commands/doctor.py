@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import shlex
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from anticollapse.commands.common import (
@@ -12,12 +14,13 @@ from anticollapse.commands.common import (
     cache_from,
     open_judged,
     pairs_from,
-    print_json,
     progress_bar,
-    table,
 )
+from anticollapse.commands.terminal import paragraph, print_json, table
+from anticollapse.cures.cure import SEPARATOR
 from anticollapse.data import PairSet
-from anticollapse.doctor import Report, examine
+from anticollapse.doctor import Report, examine, judge
+from anticollapse.wording import count
 
 if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -26,6 +29,8 @@ else:
 
 
 UNKNOWN_WORTH_SAYING = 0.05
+WRAPPED = {1: 29, 2: 33}
+"""Columns of the table of measures, which with the longest name and the blanks between make a line of 100."""
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -33,7 +38,7 @@ def add_parser(subparsers: Subparsers) -> None:
     parser = subparsers.add_parser(
         "doctor",
         help="measure the collapse of an encoder on sentence pairs",
-        description="Measure the collapse of an encoder on sentence pairs: outcome, anisotropy, label profile.",
+        description="Measure the collapse of an encoder on sentence pairs: verdict, outcome, anisotropy, profile.",
     )
     add_encoder_arguments(parser)
     add_pairs_arguments(parser)
@@ -54,30 +59,52 @@ def run(args: argparse.Namespace) -> int:
         report = examine(encoder, pairs, cache=cache_from(args), seed=args.seed, progress=progress)
     if args.json:
         notes = {"reader_notes": list(pairs.notes), "skipped_rows": len(pairs.skipped)}
-        print_json({**report.to_json(), **fit.to_json(), **notes})
+        print_json({"verdict": judge(report).to_json(), **report.to_json(), **fit.to_json(), **notes})
     else:
-        print(describe(report, pairs, note=fit.text))
+        print(describe(report, pairs, notes=fit.lines, advice=advice(report, args.encoder, args.pairs)))
     return 0
 
 
-def describe(report: Report, pairs: PairSet, *, note: str = "") -> str:
-    """The report as text.
+def advice(report: Report, encoder: str, pairs: str) -> str:
+    """What to do about it, with the command; empty where there is nothing to do.
+
+    Args:
+        report: What was found.
+        encoder: As it was named.
+        pairs: As they were named.
+    """
+    if judge(report).state not in {"collapsed", "partly collapsed"}:
+        return ""
+    cured = f"{encoder}{SEPARATOR}whitening"
+    command = shlex.join(["anticollapse", "compare", encoder, cured, "--pairs", pairs])
+    return f"Try a cure without training: {command}"
+
+
+def describe(report: Report, pairs: PairSet, *, notes: Sequence[str] = (), advice: str = "") -> str:
+    """The report as text, the verdict first.
 
     Args:
         report: What was found.
         pairs: On which set.
-        note: What the reader must know first, as a sentence.
+        notes: What else the reader must know, as sentences.
+        advice: What to do about it.
     """
     diagnosis = report.diagnosis
-    lines = [f"{report.encoder} on {pairs.name}: {pairs.n:,} rows, {len(pairs.sentences):,} different sentences"]
-    lines += [f"  {one}" for one in (*pairs.notes, *([note] if note else []), *diagnosis.notes)]
+    lines = [paragraph(judge(report).text), *([advice] if advice else []), ""]
+    about = f"{count(pairs.n, 'row')}, {count(len(pairs.sentences), 'different sentence')}"
+    lines.append(paragraph(f"{report.encoder} on {pairs.name}: {about}"))
+    said = [*pairs.notes, *notes, *diagnosis.notes]
     cut = int(report.truncated.sum())
     if cut:
-        lines.append(f"  {cut:,} rows have a sentence of more than {report.max_tokens} tokens; its end was not read.")
+        have = "row has" if cut == 1 else "rows have"
+        said.append(f"{cut:,} {have} a sentence of more than {report.max_tokens} tokens; its end was not read.")
     if (report.unknown_share or 0) > UNKNOWN_WORTH_SAYING:
-        lines.append(f"  {report.unknown_share:.0%} of the tokens are unknown to this encoder's vocabulary.")
-    rows = [[m.name, m.describe(), m.unit, m.reads_as] for m in diagnosis.measures.values()]
-    lines += ["", table(["measure", "value [95 % interval]", "unit", "how to read it"], rows)]
+        said.append(f"{report.unknown_share:.0%} of the tokens are unknown to this encoder's vocabulary.")
+    lines += [paragraph(one, indent="  ") for one in said]
+    rows = [[m.name, m.describe(), f"{m.unit}: {m.reads_as}"] for m in diagnosis.measures.values()]
+    lines += ["", table(["measure", "value [95 % interval]", "unit: how to read it"], rows, wrap=WRAPPED)]
+    if report.dim:
+        lines.append(f"d is the number of dimensions of a sentence vector, here {report.dim:,}.")
     if diagnosis.label_profile.bins:
         shown = [
             [

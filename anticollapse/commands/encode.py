@@ -18,14 +18,16 @@ from anticollapse.commands.common import (
     add_encoder_arguments,
     add_pairs_arguments,
     cache_from,
-    open_from,
+    open_judged,
     pairs_from,
     progress_bar,
+    same_file,
     writable,
 )
 from anticollapse.commands.doctor import Subparsers
 from anticollapse.encoding import Embeddings
 from anticollapse.errors import OptionError
+from anticollapse.wording import count
 
 FORMATS = (".npy", ".parquet")
 
@@ -58,26 +60,22 @@ def run(args: argparse.Namespace) -> int:
     with writable(output):
         if not output.parent.is_dir():
             raise OptionError("the folder does not exist", where=str(output.parent), remedy="Make it first")
-        taken = [path for path in (output, _listing(output)) if path.is_dir() or _same(path, args.pairs)]
+        taken = [path for path in (output, _listing(output)) if path.is_dir() or same_file(path, args.pairs)]
     if taken:
         raise OptionError("is a folder, or the input itself", where=str(taken[0]), remedy="Give another --output")
-    sentences = pairs_from(args).sentences
-    encoder = open_from(args, args.pairs)
+    pairs = pairs_from(args)
+    sentences = pairs.sentences
+    encoder, fit = open_judged(args, pairs, use="writes here, so judge it on others")
     with progress_bar("encoding") as progress:
         encoded = encoder.encode(sentences, cache=cache_from(args), progress=progress)
     write = _write_npy if output.suffix.lower() == ".npy" else _write_parquet
     write(output, sentences, encoded)
     cut = int(encoded.truncated.sum())
-    note = f"; {cut:,} were longer than {encoder.max_tokens} tokens and were cut" if cut else ""
-    print(f"{output}: {len(sentences):,} sentences × {encoder.dim}{note}", file=sys.stderr)
+    note = f"; {cut:,} {'was' if cut == 1 else 'were'} longer than {encoder.max_tokens} tokens and cut" if cut else ""
+    for line in (*pairs.notes, *fit.lines):
+        print(f"  {line}", file=sys.stderr)
+    print(f"{output}: {count(len(sentences), 'sentence')} × {encoder.dim}{note}", file=sys.stderr)
     return 0
-
-
-def _same(path: Path, given: str) -> bool:
-    try:
-        return path.exists() and path.samefile(given)
-    except OSError:
-        return False
 
 
 def _write_npy(output: Path, sentences: tuple[str, ...], encoded: Embeddings) -> None:

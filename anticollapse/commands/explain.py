@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import argparse
 import shutil
+from collections.abc import Sequence
 
-from anticollapse.commands.common import (
-    add_encoder_arguments,
-    cache_from,
-    display_width,
-    open_from,
-    print_json,
-    table,
-)
+from anticollapse.commands.common import add_encoder_arguments, add_reading_arguments, cache_from, open_judged
 from anticollapse.commands.doctor import Subparsers
+from anticollapse.commands.terminal import display_width, print_json, table
+from anticollapse.errors import OptionError
 from anticollapse.explain import PairExplanation, explain_pair
 from anticollapse.measures.attribution import Attribution
 
@@ -31,6 +27,7 @@ def add_parser(subparsers: Subparsers) -> None:
     parser.add_argument("sentence1", metavar="SENTENCE", help="first sentence")
     parser.add_argument("sentence2", metavar="SENTENCE", help="second sentence")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
+    add_reading_arguments(parser, "how the file of --fit-on is read")
     parser.set_defaults(run=run)
 
 
@@ -40,26 +37,29 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         AntiCollapseError: Whatever the user can mend.
     """
-    encoder = open_from(args, "demo")
+    for place, sentence in (("first", args.sentence1), ("second", args.sentence2)):
+        if not sentence.strip():
+            raise OptionError(f"the {place} sentence is empty", remedy="Give two sentences, each in quotation marks")
+    encoder, fit = open_judged(args, None)
     explanation = explain_pair(encoder, args.sentence1, args.sentence2, cache=cache_from(args))
     if args.json:
-        print_json(explanation.to_json())
+        print_json({**explanation.to_json(), "fitted_on": fit.to_json()["fitted_on"]})
     else:
-        print(describe(explanation, width=shutil.get_terminal_size((120, 24)).columns))
+        print(describe(explanation, width=shutil.get_terminal_size((120, 24)).columns, notes=fit.lines))
     return 0
 
 
-def describe(explanation: PairExplanation, *, width: int = 120) -> str:
+def describe(explanation: PairExplanation, *, width: int = 120, notes: Sequence[str] = ()) -> str:
     """The explanation as text.
 
     Args:
         explanation: What was found.
         width: Columns of the terminal.
+        notes: What else the reader must know, as sentences.
     """
     cosine = "undefined" if explanation.cosine is None else f"{explanation.cosine:.4f}"
     lines = [f"{explanation.encoder}: cosine {cosine}"]
-    if explanation.cut_note:
-        lines.append(f"  {explanation.cut_note}")
+    lines += [f"  {note}" for note in (*notes, explanation.cut_note) if note]
     found = explanation.attribution
     if found is None:
         return "\n".join([*lines, f"No explanation by tokens: {explanation.obstacle}."])

@@ -7,7 +7,7 @@ import html
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -20,7 +20,8 @@ from anticollapse.commands.common import (
     add_encoder_arguments,
     add_pairs_arguments,
     cache_from,
-    open_from,
+    fit_lines,
+    open_judged,
     pairs_from,
     progress_bar,
     seed_number,
@@ -35,6 +36,7 @@ from anticollapse.measures.array_cache import ArrayCache
 from anticollapse.measures.clusters import clusters
 from anticollapse.measures.projection import MOST_ENCODERS, MapSettings
 from anticollapse.neighbourhoods import LIMIT, MapReport, SentenceFacts, map_sentences, map_table, sample_sentences
+from anticollapse.wording import count
 
 FORMATS = (".html", ".parquet")
 COLOURS = ("encoder", "label", "source", "group", "kept", "moved")
@@ -83,40 +85,45 @@ def run(args: argparse.Namespace) -> int:
     names = list(dict.fromkeys([args.encoder, *args.others]))
     _check(output, names, args.pairs)
     settings = MapSettings(n_neighbors=args.neighbors, min_dist=args.min_dist, n_epochs=args.epochs, seed=args.seed)
-    facts = SentenceFacts.of(pairs_from(args))
+    pairs = pairs_from(args)
+    facts = SentenceFacts.of(pairs)
     if args.color == "label" and facts.labels is None:
         raise OptionError("there are no labels to colour by", where=args.pairs, remedy="Choose another --color")
     if args.color == "source" and facts.sources is None:
         raise OptionError("the file names no sources to colour by", where=args.pairs, remedy="Choose another --color")
     sample = sample_sentences(facts, args.limit, seed=args.seed)
-    vectors = []
+    vectors, fits = [], []
     for name in names:
-        encoder = open_from(argparse.Namespace(**{**vars(args), "encoder": name}), args.pairs)
+        encoder, fit = open_judged(args, pairs, name=name)
+        fits.append(fit)
         with progress_bar(f"encoding with {name}") as progress:
             vectors.append(encoder.encode(facts.texts, cache=cache_from(args), progress=progress).vectors)
     cache = None if args.no_cache else ArrayCache(default_cache_folder() / "maps")
     with progress_bar("drawing", unit="steps") as progress:
         report = map_sentences(vectors, facts, sample, settings, cache=cache, progress=progress)
+    notes = fit_lines(fits)
     if output.suffix.lower() == ".parquet":
-        _write_parquet(output, names, facts, report, settings)
+        _write_parquet(output, names, facts, report, settings, notes)
     else:
         colour = _colour(args.color, names[0], vectors[0][sample.drawn], facts, report)
         with _atomic(output) as temporary:
-            temporary.write_text(page(names, facts, report, colour), encoding="utf-8", errors="replace")
-    for line in describe(names, report):
+            temporary.write_text(page(names, facts, report, colour, notes), encoding="utf-8", errors="replace")
+    for line in (*pairs.notes, *describe(names, report, notes)):
         print(line, file=sys.stderr)
-    print(f"{output}: {len(sample.drawn):,} sentences under {len(names)} encoders", file=sys.stderr)
+    done = f"{count(len(sample.drawn), 'sentence')} under {count(len(names), 'encoder')}"
+    print(f"{output}: {done}", file=sys.stderr)
     return 0
 
 
-def describe(names: list[str], report: MapReport) -> list[str]:
+def describe(names: list[str], report: MapReport, notes: Sequence[str] = ()) -> list[str]:
     """The notes, and for each encoder how true its map is and what it keeps of the first one's neighbourhoods.
 
     Args:
         names: The encoders.
         report: The map.
+        notes: What else the reader must know, as sentences.
     """
-    lines = list(report.notes)
+    lines = [*notes, *report.notes]
     for m, name in enumerate(names):
         line = f"{name}: trustworthiness of the map {report.trust[m].describe()}"
         if m:
@@ -126,7 +133,13 @@ def describe(names: list[str], report: MapReport) -> list[str]:
     return lines
 
 
-def page(names: list[str], facts: SentenceFacts, report: MapReport, colour: Groups | Scale | None) -> str:
+def page(
+    names: list[str],
+    facts: SentenceFacts,
+    report: MapReport,
+    colour: Groups | Scale | None,
+    notes: Sequence[str] = (),
+) -> str:
     """A self-contained HTML page: it asks nobody for anything.
 
     Args:
@@ -134,6 +147,7 @@ def page(names: list[str], facts: SentenceFacts, report: MapReport, colour: Grou
         facts: The sentences.
         report: The map.
         colour: What the colour of a point says.
+        notes: What else the reader must know, as sentences.
     """
     shades = colours(names, ["+" not in name for name in names])
     drawn = report.sample.drawn
@@ -155,7 +169,7 @@ def page(names: list[str], facts: SentenceFacts, report: MapReport, colour: Grou
     figure = map_figure(panels, MapPoints(drawn, hover), colour)
     figure.update_layout(dragmode="pan")
     plot = figure.to_html(full_html=False, include_plotlyjs=True, config={**CONFIG, "scrollZoom": True})
-    text = "".join(f"<p>{html.escape(line)}</p>" for line in (*describe(names, report), CAPTION))
+    text = "".join(f"<p>{html.escape(line)}</p>" for line in (*describe(names, report, notes), CAPTION))
     style = "body{font:15px/1.5 system-ui,sans-serif;margin:24px auto;max-width:1500px;padding:0 16px;color:#1b2430}"
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
@@ -222,11 +236,16 @@ def _atomic(output: Path) -> Iterator[Path]:
 
 
 def _write_parquet(
-    output: Path, names: list[str], facts: SentenceFacts, report: MapReport, settings: MapSettings
+    output: Path,
+    names: list[str],
+    facts: SentenceFacts,
+    report: MapReport,
+    settings: MapSettings,
+    notes: Sequence[str],
 ) -> None:
     table = pa.table(map_table(names, facts, report))
     about = {"encoders": names, "method": report.projection.method, "settings": asdict(settings)}
-    about["notes"] = list(report.notes)
+    about["notes"] = [*notes, *report.notes]
     table = table.replace_schema_metadata({"anticollapse": json.dumps(about, ensure_ascii=False)})
     with _atomic(output) as temporary:
         pq.write_table(table, temporary)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 from anticollapse.commands.common import (
@@ -12,16 +13,17 @@ from anticollapse.commands.common import (
     cache_from,
     open_judged,
     pairs_from,
-    print_json,
     progress_bar,
-    table,
 )
 from anticollapse.commands.doctor import Subparsers
+from anticollapse.commands.terminal import print_json, table
 from anticollapse.data import PairSet
 from anticollapse.encoding import read_counts
 from anticollapse.explain import TokenReport, examine_tokens
 from anticollapse.measures.removal import RemovalCurve
 from anticollapse.measures.tokens import TokenUse
+from anticollapse.measures.verdict import describe_difference
+from anticollapse.wording import count
 
 SHOWN_KS = (0, 5, 10, 20, 34, 50, 100, 150, 200)
 
@@ -72,11 +74,11 @@ def run(args: argparse.Namespace) -> int:
         found = report.to_json(top=args.top)
         print_json({**found, **fit.to_json(), "reader_notes": list(pairs.notes), "skipped_rows": len(pairs.skipped)})
     else:
-        print(describe(report, pairs, top=args.top, seed=args.seed, note=fit.text))
+        print(describe(report, pairs, top=args.top, seed=args.seed, notes=fit.lines))
     return 0
 
 
-def describe(report: TokenReport, pairs: PairSet, *, top: int = 20, seed: int = 0, note: str = "") -> str:
+def describe(report: TokenReport, pairs: PairSet, *, top: int = 20, seed: int = 0, notes: Sequence[str] = ()) -> str:
     """The report as text.
 
     Args:
@@ -84,13 +86,15 @@ def describe(report: TokenReport, pairs: PairSet, *, top: int = 20, seed: int = 
         pairs: On which set.
         top: How many dominant tokens are listed.
         seed: Seed of the bootstrap of the gain.
-        note: What the reader must know first, as a sentence.
+        notes: What else the reader must know, as sentences.
     """
-    lines = [f"{report.encoder} on {pairs.name}: {pairs.n:,} rows, {len(pairs.sentences):,} different sentences"]
-    lines += [f"  {one}" for one in (*pairs.notes, *([note] if note else []))]
+    about = f"{count(pairs.n, 'row')}, {count(len(pairs.sentences), 'different sentence')}"
+    lines = [f"{report.encoder} on {pairs.name}: {about}"]
+    lines += [f"  {one}" for one in (*pairs.notes, *notes)]
     lines += _describe_use(report.use, top) if report.use else ["", f"No contributions: {report.use_obstacle}."]
     if report.curve_obstacle:
         lines += ["", f"No removal curve: {report.curve_obstacle}."]
+    lines += ["", report.curve_note] if report.curve_note else []
     for curve in report.curves:
         lines += ["", *_describe_curve(curve, seed)]
     if report.layers:
@@ -154,7 +158,7 @@ def _describe_use(use: TokenUse, top: int) -> list[str]:
 def _describe_curve(curve: RemovalCurve, seed: int) -> list[str]:
     title = "special tokens left out too" if curve.without_specials else "special tokens in the mean"
     best = curve.best_k
-    ks = sorted({k for k in SHOWN_KS if k in curve.ks} | ({best} if best is not None else set()))
+    ks = sorted({k for k in SHOWN_KS if k in curve.ks} | {int(curve.ks[-1])} | ({best} if best is not None else set()))
     rows = [
         [
             f"{k:,}",
@@ -173,7 +177,7 @@ def _describe_curve(curve: RemovalCurve, seed: int) -> list[str]:
     if best is None:
         return [*lines, f"No Spearman: {curve.undefined}."]
     gain = curve.gain(best, seed=seed)
-    return [*lines, f"Best k on these very pairs: {best}, {gain.describe()} points above the smallest k."]
+    return [*lines, f"Best k on these very pairs: {best}, {describe_difference(gain)} points above the smallest k."]
 
 
 def _moved(curve: RemovalCurve) -> str:

@@ -192,6 +192,7 @@ def open_encoder(
     confined: bool = False,
     device: str | None = None,
     precision: Precision = "float32",
+    source: str = "",
     cache: EmbeddingCache | None = None,
     progress: Progress | None = None,
 ) -> Encoder:
@@ -204,6 +205,7 @@ def open_encoder(
         confined: Accept no folder outside the root.
         device: Where to compute.
         precision: Number format.
+        source: What the text is called, for :attr:`Fit.source`.
         cache: Sentence vectors on disk.
         progress: Called while the cure's text is encoded.
 
@@ -216,4 +218,5 @@ def open_encoder(
     if not chain:
         return encoder
     needs_text = any(prescription.cure.needs_text for prescription in prescriptions(chain))
-    return cure_encoder(encoder, chain, fit_text() if needs_text else (), cache=cache, progress=progress)
+    text = fit_text() if needs_text else ()
+    return cure_encoder(encoder, chain, text, source=source, cache=cache, progress=progress)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from anticollapse.cures.fitting import CuredEncoder, Fit
 from anticollapse.data import SOURCES, PairSet, load_pairs
+from anticollapse.encoding import Encoder
+from anticollapse.wording import count
 
 
 def fit_source(pairs: str) -> str:
@@ -40,16 +43,35 @@ def fit_overlap(fitted: Sequence[str], judged: Sequence[str]) -> int:
     return len(set(fitted) & set(judged))
 
 
-def overlap_note(overlap: int, judged: int) -> str:
+def overlap_note(overlap: int, judged: int, *, use: str = "is judged on here, so it looks better than it is") -> str:
     """The overlap as a sentence; empty when there is none.
 
     Args:
         overlap: Of :func:`fit_overlap`.
         judged: Different sentences that are judged.
+        use: What is done with them, to complete "the different sentences it …".
     """
     if not overlap:
         return ""
-    return (
-        f"The cure was fitted on {overlap:,} of the {judged:,} different sentences it is judged on here, "
-        "so it looks better than it is."
-    )
+    return f"The cure was fitted on {overlap:,} of the {judged:,} different sentences it {use}."
+
+
+def fit_sentence(encoder: Encoder) -> str:
+    """What an encoder's cures were fitted on, as a sentence; empty for one without cures.
+
+    Args:
+        encoder: Of :func:`~anticollapse.cures.open_encoder`.
+    """
+    if not isinstance(encoder, CuredEncoder):
+        return ""
+    fit = text_fit(encoder)
+    if fit is None:
+        return f"{encoder.name} was fitted on nothing: it needs no text."
+    source = f" of {fit.source}" if fit.source else ""
+    return f"{encoder.name} was fitted on the {count(fit.n_sentences, 'different sentence')}{source}."
+
+
+def text_fit(encoder: Encoder) -> Fit | None:
+    """The first fit on text of an encoder's cures, which all have the same text; None where none read any."""
+    fits = encoder.fits if isinstance(encoder, CuredEncoder) else ()
+    return next((fit for fit in fits if fit.n_sentences), None)

@@ -63,7 +63,7 @@ class Measure:
         """Text such as ``0.62 [0.61, 0.63], n = 1,379``; without a value or an interval it says why."""
         if self.value is None:
             return self.undefined
-        decimals = _decimals(self.value, self.interval)
+        decimals = decimals_of(self.value, self.interval)
         text = format_number(self.value, decimals)
         if self.interval is not None:
             low, high = (format_number(bound, decimals) for bound in self.interval)
@@ -158,7 +158,7 @@ def format_number(value: float, decimals: int) -> str:
     return text
 
 
-def _decimals(value: float, interval: Interval | None) -> int:
+def decimals_of(value: float, interval: Interval | None) -> int:
     """Two or three significant digits, more only where the interval would otherwise look empty."""
     decimals = 2 if abs(value) < 10 else 1 if abs(value) < 1000 else 0
     if interval is None:

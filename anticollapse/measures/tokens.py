@@ -27,6 +27,7 @@ from anticollapse.measures.resampling import (
     why_no_interval,
 )
 from anticollapse.measures.result import Definition, Measure, to_plain
+from anticollapse.wording import count
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -377,9 +378,10 @@ class TokenUseSweep:
         if self.reference.unmatched:
             yield f"{self.reference.unmatched:,} lines of the reference count gave no token of this encoder."
         if self.n_zero:
-            yield f"{self.n_zero:,} sentences have the zero vector, in which no token has a share, and are left out."
+            yield f"Left out: {count(self.n_zero, 'sentence')} with the zero vector, in which no token has a share."
         if self.n_cut:
-            yield f"{self.n_cut:,} sentences are longer than the encoder reads; tokens of their ends are not counted."
+            cut = count(self.n_cut, "sentence")
+            yield f"The encoder does not read the end of {cut}; tokens there are not counted."
 
 
 def norm_against_frequency(types: TypeUse, *, seed: int = 0) -> Measure:

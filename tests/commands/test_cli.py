@@ -224,3 +224,15 @@ def test_pairs_that_no_file_can_be(pairs, tiny_encoder, capsys):
     error = capsys.readouterr().err
     assert error.startswith("anticollapse: ")
     assert error.count("\n") == 1
+
+
+def test_encode_says_how_the_file_was_read_and_what_the_cure_was_fitted_on(tmp_path, tiny_encoder, capsys):
+    pairs = tmp_path / "pairs.csv"
+    pairs.write_text("sentence1,sentence2\na dog,a cat\na man,the food\n")
+    cured, output = f"{tiny_encoder}+centring", ["--output", str(tmp_path / "v.npy")]
+    assert main(["encode", cured, "--input", str(pairs), "--fit-on", str(pairs), *output]) == 0
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "The sentences were read from" in captured.err
+    assert f"{cured} was fitted on the 4 different sentences of {pairs}." in captured.err
+    assert "fitted on 4 of the 4 different sentences it writes here, so judge it on others." in captured.err

@@ -117,7 +117,10 @@ def test_one_encoder_and_pairs_without_labels(tiny_encoder, tmp_path, capsys):
     assert run(tiny_encoder, "--pairs", tmp_path / "bare.csv", "--report", tmp_path / "r.html") == 0
     assert "stands alone" in capsys.readouterr().out
     assert run(tiny_encoder, f"{tiny_encoder}+first-last", "--pairs", tmp_path / "bare.csv") == 0
-    assert "the pairs have no labels" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "the pairs have no labels" in out
+    assert "There is no verdict" in out
+    assert "3 rows" in out
     (tmp_path / "lines.txt").write_text("a dog\nthe cat\na man\n")
     arguments = ["--pairs", tmp_path / "lines.txt", "--report", tmp_path / "l.html"]
     assert run(tiny_encoder, f"{tiny_encoder}+first-last", *arguments) == 0
@@ -135,7 +138,7 @@ def test_one_encoder_and_pairs_without_labels(tiny_encoder, tmp_path, capsys):
 )
 def test_refusals_come_before_any_work(tiny_encoder, tmp_path, monkeypatch, arguments, message):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(command, "open_from", lambda *_: pytest.fail("work was done first"))
+    monkeypatch.setattr(command, "open_judged", lambda *_, **__: pytest.fail("work was done first"))
     (tmp_path / "lines.txt").write_text("a dog\nthe cat\n")
     with pytest.raises(OptionError, match=message):
         run(tiny_encoder, *arguments, "--pairs", "lines.txt")
@@ -144,3 +147,24 @@ def test_refusals_come_before_any_work(tiny_encoder, tmp_path, monkeypatch, argu
 def test_unknown_encoder(tiny_encoder):
     with pytest.raises(AntiCollapseError, match="no encoder"):
         run(tiny_encoder, "no-such-encoder", "--pairs", "demo:dev")
+
+
+def test_what_cures_were_fitted_on_is_said_and_that_it_should_not_be(tiny_encoder, pairs, tmp_path, capsys):
+    names = [f"{tiny_encoder}+{cure}" for cure in ("centring", "first-last", "standardising")]
+    (tmp_path / "other.txt").write_text("a dog\nthe cat\na man\n")
+    report = tmp_path / "r.html"
+    arguments = [tiny_encoder, *names, "--pairs", pairs, "--fit-on"]
+    assert run(*arguments, tmp_path / "other.txt", "--report", report) == 0
+    out = capsys.readouterr().out
+    for i in (0, 2):
+        assert f"  {names[i]} was fitted on the 3 different sentences of {tmp_path / 'other.txt'}.\n" in out
+        assert f"{names[i]} was fitted on the 3 different sentences" in report.read_text(encoding="utf-8")
+    assert f"  {names[1]} was fitted on nothing: it needs no text.\n" in out
+    assert "it is judged on here" not in out
+    assert run(*arguments, pairs, "--json") == 0
+    made = json.loads(capsys.readouterr().out)
+    assert [one["fitted_on"] is None for one in made["encoders"]] == [True, False, True, False]
+    assert made["encoders"][1]["fitted_on"] == {"text": str(pairs), "sentences": made["encoders"][1]["fit_overlap"]}
+    assert [one["fit_overlap"] > 0 for one in made["encoders"]] == [False, True, False, True]
+    assert sum("so it looks better than it is" in note for note in made["notes"]) == 1
+    assert made["reader_notes"]

@@ -101,7 +101,7 @@ def test_single_sentences(tiny_encoder, tmp_path):
 )
 def test_refusals_come_before_any_work(tiny_encoder, tmp_path, monkeypatch, arguments, message):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(command, "open_from", lambda *_: pytest.fail("work was done first"))
+    monkeypatch.setattr(command, "open_judged", lambda *_, **__: pytest.fail("work was done first"))
     (tmp_path / "lines.txt").write_text("a dog\nthe cat\na man\n")
     with pytest.raises(OptionError, match=message):
         run(tiny_encoder, *arguments, "--input", "lines.txt")
@@ -112,3 +112,18 @@ def test_unknown_input_and_encoder(tiny_encoder, tmp_path):
         run(tiny_encoder, "--input", tmp_path / "none.csv", "--output", tmp_path / "map.html")
     with pytest.raises(AntiCollapseError, match="no encoder"):
         run("no-such-encoder", "--input", "demo:dev", "--output", tmp_path / "map.html")
+
+
+def test_what_cures_were_fitted_on_is_said_in_the_file_too(tiny_encoder, pairs, tmp_path, capsys):
+    cured = f"{tiny_encoder}+centring"
+    given = [cured, "--input", pairs, "--fit-on", pairs, "--epochs", 5]
+    for suffix in ("html", "parquet"):
+        assert run(*given, "--output", tmp_path / f"map.{suffix}") == 0
+        err = capsys.readouterr().err
+        assert f"{cured} was fitted on the " in err
+        assert "different sentences it is judged on here" in err
+        assert "under 1 encoder\n" in err
+        assert "The sentences were read from" in err
+    about = json.loads(pq.read_table(tmp_path / "map.parquet").schema.metadata[b"anticollapse"])
+    assert next(note for note in about["notes"] if "was fitted on" in note).startswith(cured)
+    assert "was fitted on the" in (tmp_path / "map.html").read_text(encoding="utf-8")

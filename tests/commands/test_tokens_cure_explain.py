@@ -200,3 +200,98 @@ def test_percentages_of_a_cosine_only_where_they_mean_something(cosine, shown):
     text = explain.describe(explain.PairExplanation("e", "a", "b c", cosine, found))
     assert ("of the cosine" in text) == shown
     assert ("%" in text) == shown
+
+
+@pytest.mark.parametrize("command", ["tokens", "doctor"])
+def test_what_a_cure_was_fitted_on_is_said(tiny_encoder, pairs, tmp_path, capsys, command):
+    (tmp_path / "other.txt").write_text("one child sleeps\na horse runs\nstocks fell\nstocks fell\n")
+    cured = f"{tiny_encoder}+centring"
+    given = [command, cured, "--pairs", pairs, "--fit-on", tmp_path / "other.txt"]
+    run(*given)
+    said = f"{cured} was fitted on the 3 different sentences of {tmp_path / 'other.txt'}."
+    assert said in " ".join(capsys.readouterr().out.split())
+    run(*given, "--json")
+    assert json.loads(capsys.readouterr().out)["fitted_on"] == {"text": str(tmp_path / "other.txt"), "sentences": 3}
+    run(command, cured, "--pairs", pairs)
+    assert "different sentences of demo:train." in " ".join(capsys.readouterr().out.split())
+    run(command, tiny_encoder, "--pairs", pairs, "--json")
+    assert json.loads(capsys.readouterr().out)["fitted_on"] is None
+
+
+def test_bad_rows_of_the_text_of_a_fit_follow_the_same_options(tiny_encoder, pairs, tmp_path, capsys):
+    bad = tmp_path / "bad.csv"
+    bad.write_text("sentence1,sentence2\na child,two children\n,the horse\nthe bank,a river\n")
+    given = ["doctor", f"{tiny_encoder}+centring", "--pairs", pairs, "--fit-on", bad, "--json"]
+    with pytest.raises(DataError, match=r"bad\.csv, row 3"):
+        run(*given)
+    run(*given, "--on-bad-row", "skip")
+    assert json.loads(capsys.readouterr().out)["fitted_on"]["sentences"] == 4
+    big = tmp_path / "big.txt"
+    big.write_text("".join(f"the dog {i}\n" for i in range(13)))
+    with pytest.raises(DataError, match="more than 12 rows"):  # the pairs have just 12
+        run(*given[:-2], big, "--max-rows", "12")
+
+
+def test_columns_and_scale_are_those_of_the_pairs_and_of_the_text_only_if_it_is_they(tiny_encoder, tmp_path, capsys):
+    odd, plain = tmp_path / "odd.csv", tmp_path / "plain.csv"
+    rows = [f"{i},the dog {word},a cat {word},{20 * i}" for i, word in enumerate("is are red big two four".split())]
+    odd.write_text("id,x,y,z\n" + "\n".join(rows) + "\n")
+    plain.write_text("sentence1,sentence2\na man,a woman\ntwo horses,the river\n")
+    stated = ["--columns", "sentence1=x,sentence2=y,score=z", "--scale", "0-100", "--json"]
+    for text, sentences in ((plain, 4), (odd, 12)):
+        run("doctor", f"{tiny_encoder}+centring", "--pairs", odd, "--fit-on", text, *stated)
+        assert json.loads(capsys.readouterr().out)["fitted_on"]["sentences"] == sentences
+    run("doctor", f"{tiny_encoder}+centring", "--pairs", odd, *stated)  # demo:train, whose columns are known
+    assert json.loads(capsys.readouterr().out)["fitted_on"]["text"] == "demo:train"
+
+
+def test_explain_says_what_a_cure_was_fitted_on(tiny_encoder, tmp_path, capsys):
+    (tmp_path / "odd.csv").write_text("id,x,y\n1,the dog,a cat\n2,the man,a horse\n3,,two balls\n")
+    reading = ["--fit-on", tmp_path / "odd.csv", "--columns", "sentence1=x,sentence2=y", "--on-bad-row", "skip"]
+    given = ["explain", f"{tiny_encoder}+centring", "a dog", "a cat", *reading]
+    run(*given)
+    out = capsys.readouterr().out
+    assert "was fitted on the 4 different sentences of" in out
+    assert "1 bad row of it was skipped." in out
+    run(*given, "--json")
+    assert json.loads(capsys.readouterr().out)["fitted_on"]["sentences"] == 4
+
+
+@pytest.mark.parametrize(("first", "second", "which"), [("", "a cat", "first"), ("a dog", " \n", "second")])
+def test_an_empty_sentence_is_not_explained(tiny_encoder, first, second, which):
+    with pytest.raises(OptionError, match=f"the {which} sentence is empty"):
+        run("explain", tiny_encoder, first, second)
+
+
+def test_curves_of_a_small_file_end_where_its_tokens_do(tiny_encoder, pairs, capsys):
+    run("tokens", tiny_encoder, "--pairs", pairs)
+    out = capsys.readouterr().out
+    (note,) = [line for line in out.splitlines() if line.startswith("The curves end at k = ")]
+    last = int(note.split("k = ")[1].split(":")[0])
+    table = out.split("special tokens left out too\n")[1].splitlines()
+    ks = [int(line.split()[0]) for line in table[2:] if line.split() and line.split()[0].isdecimal()]
+    assert max(ks) == last < 20
+    assert f"the {last} most frequent tokens" in out
+
+
+def test_a_gain_has_signs_on_both_bounds(tiny_encoder, capsys):
+    run("tokens", tiny_encoder, "--pairs", "demo:dev")
+    (line,) = [x for x in capsys.readouterr().out.splitlines() if x.startswith("Best k") and "[" in x][:1]
+    bounds = line.split("[")[1].split("]")[0].split(", ")
+    assert all(bound[0] in "+−" or float(bound) == 0 for bound in bounds)
+
+
+def test_a_cure_that_shortens_vectors_says_so(tiny_encoder, pairs, tmp_path, capsys):
+    run("cure", "whitening", tiny_encoder, "--text", pairs, "--output", tmp_path / "half")
+    err = capsys.readouterr().err
+    assert "32 → 16 dimensions, fitted on 18 sentences of" in err
+    assert "The sentences were read from" in err
+    run("cure", "first-last", tiny_encoder, "--output", tmp_path / "same")
+    assert "32 dimensions" in capsys.readouterr().err
+
+
+def test_one_row_is_no_rows(tiny_encoder, tmp_path, capsys):
+    (tmp_path / "one.csv").write_text("sentence1,sentence2,score\na dog,a cat,3\n")
+    for command in ("tokens", "doctor"):
+        run(command, tiny_encoder, "--pairs", tmp_path / "one.csv")
+        assert "on one.csv: 1 row, 2 different sentences\n" in capsys.readouterr().out

@@ -77,7 +77,7 @@ def test_a_zero_vector_has_no_contributions_and_is_left_out():
     assert np.isnan(contributions(parts)[:2]).all()
     use = token_use([parts], counts)
     assert use.n_tokens == 1
-    assert any("1 sentences have the zero vector" in note for note in use.notes)
+    assert any("Left out: 1 sentence with the zero vector" in note for note in use.notes)
 
 
 def test_shares_against_a_double_loop(tiny):
@@ -234,7 +234,7 @@ def test_json(tiny):
 
 def test_truncated_sentences_are_noted(tiny):
     use = token_use([token_parts(tiny, ["the dog " * 20, "cat"])], count_tokens(tiny, TEXT))
-    assert any("1 sentences are longer than the encoder reads" in note for note in use.notes)
+    assert any("does not read the end of 1 sentence;" in note for note in use.notes)
 
 
 def test_types_at_the_start_of_sentences_are_labelled_as_words():
