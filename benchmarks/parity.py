@@ -4,9 +4,12 @@
 
 For ``sbert`` (``CosineSimilarityLoss``), ``cosent`` (``CoSENTLoss``) and ``simcse`` (``MultipleNegativesRankingLoss``
 on each sentence twice), both sides train from the backbone on the train split with each seed, linear warm-up and decay,
-and nothing is chosen on dev: the last weights are measured, both by the same code in float32. The trainer shuffles and
-pads in its way, we in ours, so runs differ as seeds do. SimCSE's training-only MLP is left out, as
-sentence-transformers has none.
+and nothing is chosen on dev: the last weights are measured, both by the same code in float32. SimCSE's training-only
+MLP is left out, as sentence-transformers has none.
+
+The trainer draws its batches at random; ours hold sentences of similar length, and a loss that compares the sentences
+of a batch with each other sees other comparisons then. So there are two sides of ours: ``ours`` with batches drawn at
+random as the trainer's are (the comparison of the loss and the loop), and ``ours, by length`` as it is by default.
 
 One line of JSON a run; a run that is in the file is not repeated. ``--table`` prints the comparison: the difference of
 the means with Welch's 95 % interval over seeds, which holds zero where the sides are equal within the seeds' spread.
@@ -19,6 +22,8 @@ import dataclasses
 import json
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,7 +34,7 @@ from anticollapse.data import load_pairs
 from anticollapse.encoding import load_encoder
 from anticollapse.measures import pair_cosines
 from anticollapse.measures.correlation import correlation_of
-from anticollapse.training import TrainingOptions, get_variant, train
+from anticollapse.training import TrainingOptions, data, get_variant, train
 from anticollapse.training.data import steps_per_epoch
 
 if TYPE_CHECKING:
@@ -48,6 +53,7 @@ class Setting:
 
 SETTINGS = {"sbert": Setting(32, 2e-4, 2), "cosent": Setting(32, 1e-4, 2), "simcse": Setting(64, 5e-5, 1)}
 WARM_UP = 0.1
+OURS, BY_LENGTH, THEIRS = SIDES = ("ours", "ours, by length", "sentence-transformers")
 
 
 def main() -> None:
@@ -56,9 +62,7 @@ def main() -> None:
     parser.add_argument("--pairs", default="stsb")
     parser.add_argument("--variants", nargs="+", choices=list(SETTINGS), default=list(SETTINGS))
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument(
-        "--sides", nargs="+", choices=("ours", "sentence-transformers"), default=["ours", "sentence-transformers"]
-    )
+    parser.add_argument("--sides", nargs="+", choices=SIDES, default=list(SIDES))
     parser.add_argument("--output", type=Path, default=Path("parity.jsonl"))
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--table", action="store_true", help="only print what is in the file")
@@ -74,13 +78,24 @@ def main() -> None:
                     if any(all(row.get(k) == v for k, v in key.items()) for row in done):
                         continue
                     start = time.perf_counter()
-                    score = (ours if side == "ours" else theirs)(name, seed, pairs, dev, args)
+                    with random_batches() if side == OURS else nullcontext():
+                        score = (theirs if side == THEIRS else ours)(name, seed, pairs, dev, args)
                     row = {**key, "dev_spearman": score, "seconds": round(time.perf_counter() - start, 1)}
                     done.append(row)
                     with args.output.open("a", encoding="utf-8") as stream:
                         stream.write(json.dumps(row) + "\n")
                     print(row, flush=True)
     print(table(done))
+
+
+@contextmanager
+def random_batches() -> Iterator[None]:
+    """Our batches without regard to length: only within one batch are sentences sorted."""
+    before, data.MEGABATCHES = data.MEGABATCHES, 1
+    try:
+        yield
+    finally:
+        data.MEGABATCHES = before
 
 
 def ours(name: str, seed: int, pairs: PairSet, dev: PairSet, args: argparse.Namespace) -> float:
@@ -152,20 +167,27 @@ def read(file: Path) -> list[dict[str, object]]:
 
 
 def table(rows: list[dict[str, object]]) -> str:
-    lines = ["| variant | ours, dev Spearman of each seed | sentence-transformers | difference | within the spread |"]
-    lines += ["|---|---|---|--:|---|"]
+    lines = [
+        "| variant | side | dev Spearman of each seed | mean | std | less sentence-transformers | within the spread |"
+    ]
+    lines += ["|---|---|---|--:|--:|--:|---|"]
     for name in SETTINGS:
-        sides = [
-            np.array([float(str(r["dev_spearman"])) for r in rows if r["variant"] == name and r["side"] == side])
-            for side in ("ours", "sentence-transformers")
-        ]
-        if min(map(len, sides)) < 2:
-            continue
-        texts = [", ".join(f"{v:.2f}" for v in x) + f" (mean {x.mean():.2f}, std {x.std(ddof=1):.2f})" for x in sides]
-        interval = stats.ttest_ind(*sides, equal_var=False).confidence_interval(0.95)
-        difference = f"{sides[0].mean() - sides[1].mean():+.2f} [{interval.low:+.2f}, {interval.high:+.2f}]"
-        equal = "yes" if interval.low <= 0 <= interval.high else "**no**"
-        lines.append(f"| `{name}` | {texts[0]} | {texts[1]} | {difference} | {equal} |")
+        sides = {
+            side: np.array([float(str(r["dev_spearman"])) for r in rows if r["variant"] == name and r["side"] == side])
+            for side in SIDES
+        }
+        for side, values in sides.items():
+            if len(values) < 2:
+                continue
+            seeds = ", ".join(f"{v:.2f}" for v in values)
+            line = f"| `{name}` | {side} | {seeds} | {values.mean():.2f} | {values.std(ddof=1):.2f} |"
+            if side == THEIRS or len(sides[THEIRS]) < 2:
+                lines.append(f"{line} | |")
+                continue
+            interval = stats.ttest_ind(values, sides[THEIRS], equal_var=False).confidence_interval(0.95)
+            difference = values.mean() - sides[THEIRS].mean()
+            equal = "yes" if interval.low <= 0 <= interval.high else "**no**"
+            lines.append(f"{line} {difference:+.2f} [{interval.low:+.2f}, {interval.high:+.2f}] | {equal} |")
     return "\n".join(lines)
 
 
