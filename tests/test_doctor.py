@@ -168,3 +168,9 @@ def test_what_to_do_is_a_command(state, advised):
     text = advice(report_with(spread(state)), "my enc", "p.csv")
     command = "anticollapse compare 'my enc' 'my enc+whitening' --pairs p.csv"
     assert text == (f"Try a cure without training: {command}" if advised else "")
+
+
+def test_a_cured_encoder_is_not_cured_again():
+    text = advice(report_with(spread(1.5)), "raw-mini+whitening", "p.csv")
+    assert "--fit-on" in text
+    assert "whitening+whitening" not in text

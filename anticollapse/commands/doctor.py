@@ -17,6 +17,7 @@ from anticollapse.commands.common import (
     progress_bar,
 )
 from anticollapse.commands.terminal import paragraph, print_json, table
+from anticollapse.cures import split_name
 from anticollapse.cures.cure import SEPARATOR
 from anticollapse.data import PairSet
 from anticollapse.doctor import Report, examine, judge
@@ -75,6 +76,8 @@ def advice(report: Report, encoder: str, pairs: str) -> str:
     """
     if judge(report).state not in {"collapsed", "partly collapsed"}:
         return ""
+    if split_name(encoder).cure:
+        return "Its cures may not fit this text: fit them on text like yours, with --fit-on FILE."
     cured = f"{encoder}{SEPARATOR}whitening"
     command = shlex.join(["anticollapse", "compare", encoder, cured, "--pairs", pairs])
     return f"Try a cure without training: {command}"

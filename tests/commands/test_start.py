@@ -35,7 +35,10 @@ def usage_error(capsys, *arguments):
         ),
         (["train", "--backbone", "raw-mini", "sbert"], "--backbone must come after VARIANT"),
         (["runs", "start", "sbert", "--output", "x"], "runs start sbert: unknown option --output"),
-        (["--verbsoe", "doctor"], "anticollapse: unknown option --verbsoe, did you mean --verbose?"),
+        (
+            ["--verbsoe", "doctor", "a", "--pairs", "demo"],
+            "anticollapse: unknown option --verbsoe, did you mean --verbose?",
+        ),
         (["doctor"], "the following arguments are required: ENCODER, --pairs"),
         (["doctor", "a", "b", "--pairs", "demo"], "unrecognized arguments: b"),
     ],

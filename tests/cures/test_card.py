@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 
@@ -105,7 +106,10 @@ def test_nothing_is_left_when_saving_fails(tiny, tmp_path, monkeypatch):
 
 
 def test_a_changed_dimension_and_a_missing_pooler_are_on_record(tiny_encoder, tmp_path):
-    cured = cure_encoder(load_encoder(tiny_encoder), "whitening", TEXT)
+    base = shutil.copytree(tiny_encoder, tmp_path / "base")
+    config = json.loads((base / "sentence_bert_config.json").read_text())
+    (base / "sentence_bert_config.json").write_text(json.dumps({**config, "model_args": {"add_pooling_layer": False}}))
+    cured = cure_encoder(load_encoder(base), "whitening", TEXT)
     folder = save_cured(cured, tmp_path / "cured")
     assert "| sentence vector | 32 → 16 dimensions |" in (folder / "README.md").read_text()
     config = json.loads((folder / "sentence_bert_config.json").read_text())
