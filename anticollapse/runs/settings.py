@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from anticollapse.errors import OptionError
 
 PREFIX = "ANTICOLLAPSE_RUNS_"
+MOST_NICE = 19
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +22,8 @@ class RunSettings:
         max_hours: Wall-clock time of one run in hours; then it stops with the best checkpoint kept.
         keep_free_mb: Space on the disk, in MiB, that is left free; below it no run starts and a running one stops.
         threads: CPU threads of a training; 0 leaves one core to the interface (cores − 1, at least 1).
+        niceness: What a training's process yields to others (0 = nothing, 19 = all it can): 10 lets the interface go
+            first where both want the same core; a machine that does nothing else can take 0.
         grace_seconds: Time a run has to stop by itself before it is told by a signal, and again before it is ended.
 
     Raises:
@@ -32,13 +35,22 @@ class RunSettings:
     max_hours: float = 12.0
     keep_free_mb: int = 512
     threads: int = 0
+    niceness: int = 10
     grace_seconds: float = 60.0
 
     def __post_init__(self) -> None:
         """Refuse what makes no sense."""
-        for name, least in (("at_once", 1), ("max_queued", 1), ("keep_free_mb", 0), ("threads", 0)):
+        for name, least in (
+            ("at_once", 1),
+            ("max_queued", 1),
+            ("keep_free_mb", 0),
+            ("threads", 0),
+            ("niceness", 0),
+        ):
             if getattr(self, name) < least:
                 raise OptionError(f"{PREFIX}{name.upper()} is below {least}", remedy="Give a larger number")
+        if self.niceness > MOST_NICE:
+            raise OptionError(f"{PREFIX}NICENESS is above {MOST_NICE}", remedy="Give a smaller number")
         for name in ("max_hours", "grace_seconds"):
             if not getattr(self, name) > 0:
                 raise OptionError(f"{PREFIX}{name.upper()} is not above 0", remedy="Give a larger number")

@@ -33,8 +33,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 BEAT_SECONDS = 1.0
-NICENESS = 10
-"""The interface goes first where both want the same core."""
 MEASURES = ("dev_spearman", "mean_unrelated_cosine", "effective_rank", "std_sqrt_d")
 
 
@@ -132,9 +130,8 @@ def main(arguments: list[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
     for noisy in ("sentence_transformers", "httpx", "filelock"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
-    with contextlib.suppress(OSError):
-        os.nice(NICENESS)
     settings = RunSettings.from_environment()
+    _yield_to_others(settings.niceness)
     run = _claim(folder)
     state: State = "failed"
     if run is not None:
@@ -150,6 +147,12 @@ def main(arguments: list[str] | None = None) -> int:
             reporter.end(state, reason)
         pump_locked(folder.parent, settings)
     return 0 if state in {"done", "stopped"} else 1
+
+
+def _yield_to_others(niceness: int) -> None:
+    """Take a niceness; what this process inherited from the run that started it counts, as os.nice() adds to it."""
+    with contextlib.suppress(OSError):
+        os.nice(max(0, niceness - os.getpriority(os.PRIO_PROCESS, 0)))
 
 
 def _claim(folder: Path) -> Run | None:

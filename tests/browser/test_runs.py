@@ -44,6 +44,7 @@ def training_server(tmp_path_factory, root, server):
         "ANTICOLLAPSE_CHECKPOINTS": str(root),
         "ANTICOLLAPSE_RUNS_KEEP_FREE_MB": "0",
         "ANTICOLLAPSE_RUNS_THREADS": "1",
+        "ANTICOLLAPSE_RUNS_NICENESS": "0",  # a busy machine starves a process of low priority for minutes
         "CUDA_VISIBLE_DEVICES": "",  # where a training takes a moment, there is nothing to see of it
     }
     running = type(server)(tmp_path_factory.mktemp("training-server"), environment)
@@ -111,6 +112,7 @@ def test_start_leave_come_back_stop_resume_and_compare(training_server, open_pag
     wait_until(lambda: [f for f in root.iterdir() if re.fullmatch("[0-9a-f]{32}", f.name)])
     wait_until(lambda: the_run(root).progress.get("step", 0) >= 2)
     os.kill(the_run(root).worker.pid, signal.SIGSTOP)
+    assert os.getpriority(os.PRIO_PROCESS, the_run(root).worker.pid) == os.getpriority(os.PRIO_PROCESS, os.getpid())
     step = the_run(root).progress["step"]
     assert 2 <= step < 50
 

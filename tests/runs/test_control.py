@@ -5,6 +5,9 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
+import os
+import subprocess
+import sys
 import time
 import types
 import zipfile
@@ -209,11 +212,21 @@ def test_threads_leave_a_core_to_the_interface(monkeypatch):
     assert RunSettings(threads=3).thread_count == 3
 
 
-@pytest.mark.parametrize(("name", "value"), [("AT_ONCE", "0"), ("MAX_HOURS", "-1"), ("THREADS", "many")])
+@pytest.mark.parametrize(
+    ("name", "value"), [("AT_ONCE", "0"), ("MAX_HOURS", "-1"), ("THREADS", "many"), ("NICENESS", "20")]
+)
 def test_bad_settings_are_one_clear_error(name, value, monkeypatch):
     monkeypatch.setenv(f"ANTICOLLAPSE_RUNS_{name}", value)
     with pytest.raises(OptionError, match=f"ANTICOLLAPSE_RUNS_{name}"):
         RunSettings.from_environment()
+
+
+def test_a_run_that_a_run_has_started_is_no_nicer():
+    script = "import os; from anticollapse.runs.worker import _yield_to_others as go; os.nice(3)\n"
+    script += "go(10); print(os.getpriority(0, 0)); go(10); print(os.getpriority(0, 0)); go(5); print(os.getpriority(0, 0))"
+    said = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    at_least = max(10, os.getpriority(os.PRIO_PROCESS, 0) + 3)
+    assert said.split() == [str(min(at_least, 19))] * 3
 
 
 def test_held_out_pairs_are_a_fifth_and_on_one_side_only(pair_maker):
