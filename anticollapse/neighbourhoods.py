@@ -108,6 +108,9 @@ class Sample:
 def sample_sentences(facts: SentenceFacts, limit: int = LIMIT, *, seed: int = 0) -> Sample:
     """Draw at most ``limit`` sentences, from each source and label in proportion.
 
+    Each sentence has the same chance. Where a source and label would have a part of a place, chance decides; with more
+    of them than places not each is drawn, and the note says so.
+
     Args:
         facts: The sentences.
         limit: Most sentences.
@@ -121,19 +124,24 @@ def sample_sentences(facts: SentenceFacts, limit: int = LIMIT, *, seed: int = 0)
     n = len(facts.texts)
     if n <= limit:
         return Sample(np.arange(n), np.empty(0, np.int64))
+    rng = np.random.default_rng(seed)
     counts = np.bincount(facts.strata)
-    exact = counts * limit / n
-    quota = np.floor(exact).astype(np.int64)
-    # The places that rounding left go to the largest remainders.
-    for stratum in np.argsort(quota - exact, kind="stable")[: limit - int(quota.sum())]:
-        quota[stratum] += 1
-    shuffled = np.random.default_rng(seed).permutation(n)
+    quota = _quota(counts, limit, rng)
+    shuffled = rng.permutation(n)
     shuffled = shuffled[np.argsort(facts.strata[shuffled], kind="stable")]
     starts = np.concatenate([[0], np.cumsum(counts)])
     drawn = np.sort(np.concatenate([shuffled[s : s + q] for s, q in zip(starts[:-1], quota, strict=True)]))
     rest = np.setdiff1d(np.arange(n), drawn)
     kinds = [kind for kind, known in (("source", facts.sources), ("label", facts.labels)) if known is not None]
     by = f", from each {' and '.join(kinds)} in proportion" if kinds else ""
+    if len(counts) > limit:
+        by = (
+            f", at random: they come from {len(counts):,} combinations of {' and '.join(kinds)}, more than there are "
+            "points, so not each of them can be drawn"
+            if len(kinds) > 1
+            else f", at random: they come from {len(counts):,} {kinds[0]}s, more than there are points, so not each of "
+            "them can be drawn"
+        )
     note = (
         f"{limit:,} of {n:,} sentences are drawn as points{by}; the other {len(rest):,} are shading: each is counted "
         "where its nearest drawn sentence lies."
@@ -280,6 +288,23 @@ def map_table(names: Sequence[str], facts: SentenceFacts, report: MapReport, ref
             columns[f"neighbours kept, {name}"] = kept[m]
             columns[f"moved, {name}"] = moved[m]
     return columns
+
+
+def _quota(counts: IntArray, limit: int, rng: np.random.Generator) -> IntArray:
+    """Places of each stratum: its share rounded down or up, up with the probability of what was cut off.
+
+    The cut-off parts lie end to end in a random order, and every whole step from a random start gives a place
+    (systematic sampling). Places for the largest parts would never go to the smallest strata.
+    """
+    exact = counts * limit / counts.sum()
+    quota = np.floor(exact).astype(np.int64)
+    left = limit - int(quota.sum())
+    if left:
+        order = rng.permutation(len(counts))
+        ends = np.cumsum((exact - quota)[order])
+        steps = (rng.random() + np.arange(left)) * ends[-1] / left
+        quota[order[np.minimum(np.searchsorted(ends, steps, side="right"), len(order) - 1)]] += 1
+    return quota
 
 
 def _compute(

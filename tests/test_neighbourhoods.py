@@ -69,6 +69,37 @@ def test_sample_keeps_proportions_and_says_so():
     assert not np.array_equal(sample.drawn, sample_sentences(facts, 240, seed=2).drawn)
 
 
+def small_sources(n, sizes=(1, 2, 3)):
+    """n sources of a few sentences each, named so that the alphabet is the order of the file."""
+    names = tuple(f"source {i:04d}" for i in range(n) for _ in range(sizes[i % len(sizes)]))
+    texts = tuple(f"sentence {i}" for i in range(len(names)))
+    rows = np.arange(len(names)) + 2
+    return SentenceFacts.of(PairSet(name="t", sentences1=texts, sentences2=None, scores=None, rows=rows, groups=names))
+
+
+def test_many_small_sources_are_drawn_at_random_and_not_by_the_alphabet():
+    facts = small_sources(600)  # 1,200 sentences, and fewer places than sources
+    one, two = (sample_sentences(facts, 120, seed=seed).drawn for seed in (0, 1))
+    assert len(one) == len(two) == 120
+    assert not np.array_equal(one, two)
+    for drawn in (one, two):
+        quarters = np.bincount(drawn // 300, minlength=4)
+        assert quarters.min() >= 15  # 30 expected; the alphabet gave the last ones none
+    note = sample_sentences(facts, 120).note
+    assert "600 sources, more than there are points" in note
+    assert "in proportion" not in note
+    assert "in proportion" in sample_sentences(facts, 700).note
+
+
+def test_every_sentence_has_the_same_chance_whatever_the_size_of_its_source():
+    facts = small_sources(90)
+    times = sum(np.bincount(sample_sentences(facts, 45, seed=seed).drawn, minlength=180) for seed in range(400))
+    sizes = np.bincount(facts.strata)[facts.strata]
+    # 45 of 180: 0.25 each; largest remainders never drew a source of one sentence.
+    for size in (1, 2, 3):
+        assert times[sizes == size].mean() / 400 == pytest.approx(0.25, abs=0.02)
+
+
 def test_all_are_drawn_under_the_limit_without_a_note():
     sample = sample_sentences(SentenceFacts.of(some_pairs(10)), 20)
     assert len(sample.drawn) == 20
