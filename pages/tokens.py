@@ -259,8 +259,8 @@ def _removal(found: Found) -> None:
         if curve.best_k is not None:
             gain = curve.gain(curve.best_k)
             st.caption(
-                f"{state.escape(series.name)}: best at k = {curve.best_k}, Spearman by "
-                f"{state.escape(gain.describe())}. It was chosen on these very pairs, so it is somewhat too good."
+                f"{state.escape(series.name)}: best at k = {curve.best_k}, where Spearman changes by "
+                f"{state.escape(gain.describe())}. k was chosen on these very pairs, so that is somewhat too good."
             )
         elif curve.undefined:
             st.caption(f"{state.escape(series.name)}: Spearman is {state.escape(curve.undefined)}.")
