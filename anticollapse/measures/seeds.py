@@ -8,6 +8,7 @@ Pigeonhole Bootstrap", https://doi.org/10.1214/07-AOAS122), which is for data wi
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -20,7 +21,54 @@ from anticollapse.measures.significance import DIFFERENCES, standard_error, stud
 
 FloatArray = NDArray[np.float64]
 
-_SEED_STREAM = 0x5EED
+SEED_STREAM = 0x5EED
+
+
+@dataclass(frozen=True)
+class Chance:
+    """What chance over pairs and seeds says about a mean over seeds, or a difference of two.
+
+    Attributes:
+        standard_error: Over pairs and seeds together, without the safety margin.
+        degrees_of_freedom: Satterthwaite's.
+        p_value: Two-sided p of "0", with the margin.
+        interval: 95 %, with the margin.
+    """
+
+    standard_error: float
+    degrees_of_freedom: float
+    p_value: float
+    interval: Interval
+
+
+def chance_over_seeds(
+    values: Sequence[FloatArray], samples: Sequence[FloatArray], n: int, *, paired: bool = False, seed: int = 0
+) -> Chance | None:
+    """The one formula for chance over seeds: every interval and p value over seeds comes from here.
+
+    Args:
+        values: Value of each run on all pairs (K,): of one system, or of a system and its reference.
+        samples: The same in B resamples of the pairs, (B, K) each.
+        n: Number of pairs.
+        paired: Whether run k of both belongs together, so that seeds are drawn together; needs K = K'.
+        seed: Seed of the draws of seeds.
+
+    Returns:
+        Student's t with the standard error of the bootstrap over pairs and seeds, Satterthwaite's degrees of freedom,
+        and the margin of :func:`~anticollapse.measures.significance.student`; None when too many resamples have no
+        value.
+    """
+    if paired and len(values) == 2:
+        values, samples = [values[0] - values[1]], [samples[0] - samples[1]]
+    rng = np.random.default_rng([seed, SEED_STREAM])
+    both, alone = with_seeds(samples, rng)
+    error = standard_error(both, n)
+    if error is None:
+        return None
+    freedom = freedom_of(values, standard_error(alone, n) or 0.0, n)
+    means = [float(one.mean()) for one in values]
+    p, interval = student(means[0] - (means[1] if len(means) > 1 else 0.0), error, freedom)
+    return Chance(error, freedom, p, interval)
 
 
 def difference_over_seeds(
@@ -69,24 +117,17 @@ def difference_over_seeds(
     details |= {"std_over_seeds": _std(full[0]), "reference_std_over_seeds": _std(full[1])}
     if len(a) == 1:
         details["limited"] = "one seed: what another seed would have given is not in the interval"
-    error, freedom = _error(samples, full, len(a), paired=paired, seed=seed, n=n)
-    interval: Interval | None = None
-    if error is not None:
-        p, interval = student(value, error, freedom)
-        details |= {"p_value": p, "standard_error": error, "degrees_of_freedom": freedom}
+    parts = [samples[:, : len(a)], samples[:, len(a) :]]
+    chance = chance_over_seeds(full, parts, n, paired=paired, seed=seed)
+    if chance is not None:
+        details |= {
+            "p_value": chance.p_value,
+            "standard_error": chance.standard_error,
+            "degrees_of_freedom": chance.degrees_of_freedom,
+        }
+    interval = None if chance is None else chance.interval
     note = bootstrap_note(interval, f"pairs and seeds together, standard error of {resamples:,} resamples, Student's t")
     return definition.measured(value, interval, n, details | note)
-
-
-def _error(
-    samples: FloatArray, full: list[FloatArray], k: int, *, paired: bool, seed: int, n: int
-) -> tuple[float | None, float]:
-    """Standard error over pairs and seeds, and its degrees of freedom."""
-    rng = np.random.default_rng([seed, _SEED_STREAM])
-    a, r = samples[:, :k], samples[:, k:]
-    both, alone = with_seeds([a - r] if paired else [a, r], rng)
-    error = standard_error(both, n)
-    return error, freedom_of([full[0] - full[1]] if paired else full, standard_error(alone, n) or 0.0, n)
 
 
 def with_seeds(samples: Sequence[FloatArray], rng: np.random.Generator) -> tuple[FloatArray, FloatArray]:

@@ -11,6 +11,7 @@ import numpy as np
 from scipy import stats
 
 from anticollapse.measures.result import Measure, format_number
+from anticollapse.measures.significance import MARGIN
 
 Outcome = Literal["better", "worse", "no difference shown", "undefined"]
 
@@ -30,8 +31,9 @@ class Verdict:
         p_value: Two-sided p of "no difference" by itself; None where there is none.
         p_corrected: The same after Holm's correction for all comparisons that were made at once.
         comparisons: How many those were.
-        pairs_needed: Pairs that would show a difference of the observed size with a chance of 80 %; None where a
-            difference is shown, or cannot be.
+        pairs_needed: Pairs that would show a difference of the observed size, as one of as many comparisons, with a
+            chance of 80 %; None where a difference is shown, or cannot be, and where seeds were drawn: more pairs do
+            not take away what seeds differ by.
     """
 
     outcome: Outcome
@@ -88,23 +90,26 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return corrected
 
 
-def pairs_needed(difference: float, standard_error: float, n: int) -> int | None:
-    """Pairs that show a difference of this size at the 5 % level with a chance of 80 %.
+def pairs_needed(difference: float, standard_error: float, n: int, comparisons: int = 1) -> int | None:
+    """Pairs that show a difference of this size at the 5 % level with a chance of 80 %, by the test that is used here.
 
-    The standard error falls with the root of the number of pairs, so n ((z₀.₉₇₅ + z₀.₈₀) · error / difference)² are
-    needed. It takes the observed difference for the true one, which it is not: an order of magnitude, no promise.
+    The standard error s falls with the root of the number of pairs. A difference is shown from MARGIN · z · s on, with
+    z at 1 − 0.025 / m: Holm's correction asks the smallest of m p values to be below 0.05 / m, and the others no more.
+    So n ((MARGIN · z + z₀.₈₀) · s / difference)² are needed. It takes the observed difference for the true one, which
+    it is not: an order of magnitude, no promise.
 
     Args:
         difference: The difference.
-        standard_error: Its standard error with n pairs.
+        standard_error: Its standard error with n pairs, without the margin.
         n: Pairs.
+        comparisons: How many are made at once.
 
     Returns:
         The number to two digits, at least n; None for no difference, no error, or more than ten million.
     """
     if not (difference and standard_error > 0 and math.isfinite(standard_error)):
         return None
-    reach = float(stats.norm.ppf(1 - LEVEL / 2) + stats.norm.ppf(POWER))
+    reach = float(MARGIN * stats.norm.isf(LEVEL / 2 / comparisons) + stats.norm.ppf(POWER))
     needed = max(n, n * (reach * standard_error / difference) ** 2)
     if needed > MOST_PAIRS:
         return None
@@ -141,7 +146,9 @@ def _verdict(difference: Measure, p: float | None, corrected: float | None, comp
     if corrected <= LEVEL:
         outcome: Outcome = "better" if value > 0 else "worse"
         return Verdict(outcome, f"{outcome}: {shown}", p, corrected, comparisons, None)
-    needed = pairs_needed(value, _number(difference.details.get("standard_error")), difference.n)
+    needed = None
+    if not _over_seeds(difference):
+        needed = pairs_needed(value, _number(difference.details.get("standard_error")), difference.n, comparisons)
     text = f"no difference that this data could show: {shown}"
     if p <= LEVEL:
         text += (
@@ -150,6 +157,11 @@ def _verdict(difference: Measure, p: float | None, corrected: float | None, comp
     elif needed is not None and needed > difference.n:
         text += f"; one of this size needs about {needed:,} {difference.counts}"
     return Verdict("no difference shown", text, p, corrected, comparisons, needed)
+
+
+def _over_seeds(difference: Measure) -> bool:
+    """Whether seeds were drawn besides pairs."""
+    return any(_number(difference.details.get(key)) > 1 for key in ("seeds", "reference_seeds"))
 
 
 def _p_value(difference: Measure) -> float | None:

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from anticollapse.cures import cure_encoder
 from anticollapse.data import PairSet
 from anticollapse.encoding import Encoder, load_encoder
+from anticollapse.errors import RunError
 from anticollapse.measures.result import to_plain
 from anticollapse.runs.store import write_json
 from anticollapse.studies.measuring import MEASURED, Scored, encoder_cosines, measure, save_arrays, scorer_cosines
@@ -203,15 +204,32 @@ def _scored(bench: Bench, cell: Cell, variant: Variant, trained: TrainingResult 
 
 
 def read_result(folder: Path) -> dict[str, Any] | None:
-    """The result of a run, or None when it has none yet."""
+    """The result of a run, or None when it has none yet.
+
+    Raises:
+        RunError: If there is one that cannot be read or used; it is never taken for a missing one, since a finished
+            run would be done again and its result overwritten.
+    """
+    file = folder / RESULT
     try:
-        found = json.loads((folder / RESULT).read_text(encoding="utf-8"))
+        found = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
-    except (OSError, ValueError) as error:
-        logger.warning("%s cannot be read: %s", folder / RESULT, error)
-        return None
-    return found if isinstance(found, dict) and found.get("schema") == SCHEMA else None
+    except OSError as error:
+        raise RunError(f"the result of the run cannot be read ({error.strerror or error})", where=str(file)) from error
+    except ValueError as error:
+        raise RunError(
+            f"the result of the run is damaged ({error})",
+            where=str(file),
+            remedy="Delete the file to do the run again",
+        ) from error
+    if not isinstance(found, dict) or found.get("schema") != SCHEMA:
+        raise RunError(
+            "the result of the run is of another version",
+            where=str(file),
+            remedy="Use the version that wrote it, or delete the file to do the run again",
+        )
+    return found
 
 
 def tidy(folder: Path) -> None:

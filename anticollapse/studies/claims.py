@@ -12,6 +12,9 @@ from anticollapse.studies.statistics import Estimate
 
 SOURCE = "bert-base, 25,000 labelled pairs, dev Spearman × 100, one run each"
 
+AMOUNT_ONLY = 0.1
+"""A claim of fewer points says "no difference": it has an amount, and no direction that any data could confirm."""
+
 
 @dataclass(frozen=True)
 class Claim:
@@ -44,24 +47,38 @@ never measured, so its claim is read as a difference to ``sbert``, which it adds
 
 
 def reading(claim: Claim, measured: Estimate) -> str:
-    """What the measured difference says about a claim, in plain words.
+    """What the measured difference says about a claim, in plain words: about its direction, and about its amount.
+
+    The direction is judged by the p value after the correction for all claims of the study, the amount by the 95 %
+    interval as it is shown.
 
     Args:
         claim: The claim.
-        measured: The difference between the same two rows.
+        measured: The difference between the same two rows, corrected with those of the other claims.
     """
     if measured.value is None or measured.interval is None:
         return "cannot be said"
-    low, high = measured.interval
-    found = "better" if low > 0 else "worse" if high < 0 else ""
+    if measured.one_seed:
+        return "cannot be said: one seed"
+    found = measured.shown or _not_shown(measured)
     if claim.value is None:
-        return f"measured: {found}" if found else "no difference that this data could show"
-    inside = low <= claim.value <= high
-    if not found:
-        where = (
-            "the claimed value lies within the interval" if inside else "the claimed value lies outside the interval"
-        )
-        return f"not shown: no difference that this data could show; {where}"
-    if (claim.value > 0) != (low > 0):
+        return f"measured: {found}" if measured.shown else found
+    low, high = measured.interval
+    if low <= claim.value <= high:
+        if measured.shown:
+            return f"agrees: {found}, and the claimed amount lies within the interval"
+        wide = "; the interval is too wide to tell it from 0" if low <= 0 <= high else f"; {found}"
+        return f"agrees: the claimed amount lies within the interval{wide}"
+    directed = abs(claim.value) >= AMOUNT_ONLY and measured.shown
+    if directed and (claim.value > 0) == (measured.value > 0):
+        return f"same direction, another amount: {found}"
+    if directed:
         return f"contradicted: {found}"
-    return f"holds: {found}" + ("" if inside else ", by another amount than claimed")
+    return f"the claimed amount is ruled out: {found}"
+
+
+def _not_shown(measured: Estimate) -> str:
+    text = "no difference that this data could show"
+    if not measured.alone:
+        return text
+    return f"{text} ({measured.alone} by itself, not as one of {measured.comparisons} comparisons)"

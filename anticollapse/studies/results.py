@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -24,11 +24,15 @@ from anticollapse.studies.claims import CLAIMS, Claim, reading
 from anticollapse.studies.designs import BASELINE, RAW
 from anticollapse.studies.measuring import MEASURED, read_arrays
 from anticollapse.studies.plan import RUNS, Cell, Plan, Row, read_plan
-from anticollapse.studies.statistics import Estimate, Runs, difference, mean_over_seeds, resample
+from anticollapse.studies.rates import per_step, rates
+from anticollapse.studies.statistics import Estimate, Runs, corrected, difference, mean_over_seeds, resample
 
 FloatArray = NDArray[np.float64]
 
 PARQUET, TABLE, SUMMARY = "results.parquet", "table.md", "summary.json"
+FORMULA = 2
+"""Of the statistics in a summary; what another formula has computed is computed anew."""
+
 MEASURES = ("spearman", "pearson", "mean_unrelated_cosine", "effective_rank", "spread")
 
 
@@ -40,7 +44,7 @@ class Difference:
         row: Key of the row.
         reference: Key of the row it is compared with.
         split: ``dev`` or ``test``.
-        estimate: The difference in Spearman × 100.
+        estimate: The difference in Spearman × 100, corrected where it was computed with others.
     """
 
     row: str
@@ -81,7 +85,9 @@ class RowFound:
         stds: The same for the standard deviations.
         rates: Hard- and false-negative rate and so on, mean over seeds; empty without negatives.
         rate_stds: Their standard deviations over seeds.
+        per_step: Numbers of negatives and so on in a mean step, mean over seeds; empty without negatives.
         seconds: Mean time of a run.
+        commits: Of the code that its runs were computed with, in the order of the seeds, each once.
     """
 
     row: Row
@@ -92,7 +98,9 @@ class RowFound:
     stds: Mapping[str, Mapping[str, float | None]]
     rates: Mapping[str, float | None]
     rate_stds: Mapping[str, float | None]
+    per_step: Mapping[str, float | None]
     seconds: float | None
+    commits: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,9 +190,8 @@ class Study:
     def _row(self, row: Row) -> RowFound:
         results = [self.results[cell.slug] for cell in self.cells(row)]
         columns = {split: _columns(results, split) for split in MEASURED}
-        found = [rates(result.get("negatives")) for result in results]
-        names = [name for name in (found[0] if found else {}) if all(name in one for one in found)]
-        by_rate = {name: [one[name] for one in found] for name in names}
+        by_rate = _by_name([rates(result.get("negatives")) for result in results])
+        by_step = _by_name([per_step(result.get("negatives"), result["steps"]) for result in results])
         return RowFound(
             row=row,
             seeds=tuple(int(result["seed"]) for result in results),
@@ -194,11 +201,13 @@ class Study:
             stds={split: {k: _std(v) for k, v in columns[split].items()} for split in MEASURED},
             rates={name: _mean(values) for name, values in by_rate.items()},
             rate_stds={name: _std(values) for name, values in by_rate.items()},
+            per_step={name: _mean(values) for name, values in by_step.items()},
             seconds=_mean([sum(result["seconds"].values()) for result in results]) if results else None,
+            commits=tuple(dict.fromkeys(result["commit"] or "unknown" for result in results)),
         )
 
     def difference(self, row: str, reference: str, split: str = "test") -> Difference | None:
-        """How much better one row is than another; None before both have a finished run.
+        """How much better one row is than another, by itself; None before both have a finished run.
 
         Args:
             row: Key of the row.
@@ -213,38 +222,63 @@ class Study:
 
     @property
     def baseline(self) -> str:
-        """Key of the row that all others are compared with."""
+        """Key of the row that the others are compared with; in a queue study with several batch sizes the first one."""
+        return self.baseline_of(self.plan.rows[0])
+
+    def baseline_of(self, row: Row) -> str:
+        """Key of the row that a row is compared with: in a queue study the one without a queue of the same batch.
+
+        Args:
+            row: The row.
+        """
         if self.plan.kind == "ladder":
             return BASELINE if BASELINE in self.plan.keys else RAW
-        return next((row.key for row in self.plan.rows if not row.reference), self.plan.rows[0].key)
+        alike = [one for one in self.plan.rows if one.batch_size == row.batch_size]
+        return min(alike, key=lambda one: (bool(one.reference), one.queue_size != 0)).key
 
     @cached_property
     def differences(self) -> tuple[Difference, ...]:
-        """On test and dev, of every row to the baseline and to the row that its claim is about."""
-        wanted = (
-            self.difference(row.key, reference, split)
-            for split in reversed(MEASURED)
-            for row in self.plan.rows
-            for reference in dict.fromkeys([self.baseline, row.reference])
-            if reference and reference != row.key
-        )
-        return tuple(found for found in wanted if found is not None)
+        """On test and dev, of every row to its baseline, and of every row to the one that its claim is about.
+
+        Each of these columns is corrected for itself, for all its comparisons.
+        """
+        found: list[Difference] = []
+        for split in reversed(MEASURED):
+            column = [(row.key, self.baseline_of(row)) for row in self.plan.rows]
+            further = [(row.key, row.reference) for row in self.plan.rows if row.reference]
+            found += self._corrected(column, split)
+            found += self._corrected([pair for pair in further if pair not in column], split)
+        return tuple(found)
+
+    def column(self, split: str = "test") -> dict[str, Difference]:
+        """The difference of each row to its baseline, corrected for the number of rows, by key of the row.
+
+        Args:
+            split: ``dev`` or ``test``.
+        """
+        wanted = {(row.key, self.baseline_of(row)) for row in self.plan.rows}
+        return {one.row: one for one in self.differences if one.split == split and (one.row, one.reference) in wanted}
+
+    def _corrected(self, pairs: Iterable[tuple[str, str]], split: str) -> list[Difference]:
+        """The differences of rows to others on a split that can be computed, corrected for one another."""
+        made = [self.difference(row, other, split) for row, other in pairs if row != other]
+        known = [one for one in made if one is not None]
+        estimates = corrected([one.estimate for one in known])
+        return [dataclasses.replace(one, estimate=e) for one, e in zip(known, estimates, strict=True)]
 
     @cached_property
     def claims(self) -> tuple[ClaimFound, ...]:
-        """The claims that this study can say something about."""
-        found = []
-        for claim in CLAIMS:
-            row, reference = self._stands_for(claim.variant), self._stands_for(claim.reference)
-            measured = self.difference(row, reference) if row and reference else None
-            if measured is not None:
-                found.append(
-                    ClaimFound(
-                        claim=claim, row=row, reference=reference, estimate=measured.estimate,
-                        reading=reading(claim, measured.estimate),
-                    )
-                )  # fmt: skip
-        return tuple(found)
+        """The claims that this study can say something about, corrected for their number."""
+        pairs = {claim: (self._stands_for(claim.variant), self._stands_for(claim.reference)) for claim in CLAIMS}
+        made = self._corrected([pair for pair in pairs.values() if all(pair)], "test")
+        found = {(one.row, one.reference): one.estimate for one in made}
+        return tuple(
+            ClaimFound(
+                claim=claim, row=pair[0], reference=pair[1], estimate=found[pair], reading=reading(claim, found[pair])
+            )
+            for claim, pair in pairs.items()
+            if pair in found
+        )
 
     def _stands_for(self, variant: str) -> str:
         """Key of the row that is a claim's variant: in a queue study a queue of 2.5, and none for SimCSE alone."""
@@ -256,10 +290,11 @@ class Study:
     def to_json(self) -> dict[str, Any]:
         """Plain JSON types: everything but the cosines of single pairs."""
         plain = {
+            "formula": FORMULA,
             "plan": self.plan.to_json(),
             "finished": len(self.results),
             "missing": list(self.missing),
-            "baseline": self.baseline,
+            "baselines": {row.key: self.baseline_of(row) for row in self.plan.rows},
             "rows": [dataclasses.asdict(row) for row in self.rows],
             "differences": [dataclasses.asdict(one) for one in self.differences],
             "claims": [dataclasses.asdict(one) for one in self.claims],
@@ -314,45 +349,18 @@ def load_study(folder: str | Path, *, seed: int = 0, n_resamples: int | None = N
     return Study(folder=place, plan=plan, results=results, seed=seed, n_resamples=n_resamples)
 
 
-def rates(counts: Mapping[str, float] | None) -> dict[str, float | None]:
-    """Rates of negatives from their numbers over a run.
-
-    ``hard_negative_rate`` is the share of the negatives whose cosine with the anchor is at least the positive's
-    (Schroff et al. 2015, https://arxiv.org/abs/1503.03832, section 3.2); ``false_negative_rate`` the share of them that
-    is graded 4 and up; ``filtered_share`` the share of the candidates that the filter took out. The filter is judged on
-    the graded pairs of each batch, which never are negatives of each other: ``filter_precision`` is the share of those
-    it would take out that is graded 4 and up, ``filter_recall`` the share of the pairs graded 4 and up that it would
-    take out, and ``paraphrase_share`` the precision of a filter that knows nothing.
-
-    Args:
-        counts: As :func:`~anticollapse.studies.cell.negatives_of` gives them, or None.
-
-    Returns:
-        By name, from 0 to 1; None where nothing was counted.
-    """
-    if not counts:
-        return {}
-    wanted = {
-        "hard_negative_rate": ("hard_negatives", "negatives"),
-        "false_negative_rate": ("false_negatives", "negatives"),
-        "filtered_share": ("filtered", "candidates"),
-        "filter_precision": ("same_cluster_paraphrases", "same_cluster"),
-        "filter_recall": ("same_cluster_paraphrases", "paraphrases"),
-        "paraphrase_share": ("paraphrases", "pairs"),
-    }
-    return {
-        name: counts[above] / counts[below] if counts[below] else None
-        for name, (above, below) in wanted.items()
-        if above in counts and below in counts
-    }
-
-
 def _columns(results: Sequence[Mapping[str, Any]], split: str) -> dict[str, list[float | None]]:
     columns: dict[str, list[float | None]] = {}
     for name in MEASURES if results else ():
         columns[name] = [result[split][name] for result in results]
         columns[f"{name}_before"] = [result["before"][split][name] for result in results]
     return columns
+
+
+def _by_name(found: Sequence[Mapping[str, float | None]]) -> dict[str, list[float | None]]:
+    """Values of all runs by name, where all have one of that name."""
+    names = [name for name in (found[0] if found else {}) if all(name in one for one in found)]
+    return {name: [one[name] for one in found] for name in names}
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
@@ -373,6 +381,7 @@ def _flat(slug: str, result: Mapping[str, Any]) -> dict[str, Any]:
         line |= {f"{split}_{name}": result[split][name] for name in MEASURES}
         line |= {f"{split}_{name}_before": result["before"][split][name] for name in MEASURES}
     line |= rates(result.get("negatives"))
+    line |= {f"{name}_a_step": v for name, v in per_step(result.get("negatives"), result["steps"]).items()}
     line |= {f"seconds_{k}": v for k, v in result["seconds"].items()}
     return line | {"backbone": result["backbone"]["name"], "pairs": result["pairs"]["name"], "ended": result["ended"]}
 

@@ -2,9 +2,8 @@
 
 Chance has two sources, the pairs and the seeds. Both are resampled together: in each resample pairs are drawn with
 replacement (the same ones for all runs) and, of each system's runs, seeds with replacement. That is the pigeonhole
-bootstrap of Owen 2007 (https://doi.org/10.1214/07-AOAS122), paired as in Efron & Tibshirani 1993, chapter 16. Seeds are
-few, and K of them drawn with replacement spread too little by (K − 1) / K; so deviations from their mean are widened by
-√(K / (K − 1)), and the interval is Student's t with Satterthwaite's degrees of freedom.
+bootstrap of Owen 2007 (https://doi.org/10.1214/07-AOAS122), paired as in Efron & Tibshirani 1993, chapter 16. The
+formula is that of :func:`anticollapse.measures.seeds.chance_over_seeds`, and there is no other.
 
 All runs of a study share their resamples, which are computed once.
 """
@@ -16,17 +15,18 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 from anticollapse.measures.correlation import Kind, bootstrap_correlations, correlation_of, why_undefined
-from anticollapse.measures.resampling import CONFIDENCE, default_resamples
-from anticollapse.measures.seeds import freedom_of, with_seeds
+from anticollapse.measures.resampling import default_resamples
+from anticollapse.measures.seeds import chance_over_seeds
+from anticollapse.measures.verdict import LEVEL, holm
 
 FloatArray = NDArray[np.float64]
 
-SEED_STREAM = 1
-MIN_VALID = 0.95
-"""Below that share of resamples with a value, their spread describes another population."""
+ONE_SEED = (
+    "There is one seed only of a trained system, so the interval is over pairs alone and does not say what other seeds "
+    "would give."
+)
 
 
 @dataclass(frozen=True)
@@ -66,14 +66,18 @@ class Estimate:
 
     Attributes:
         value: In points (× 100); None where it is undefined.
-        interval: 95 %, or None.
-        p_value: Two-sided p of no difference from 0, or None.
-        standard_error: Over pairs and seeds, or None.
+        interval: 95 % of this comparison by itself, or None.
+        p_value: Two-sided p of no difference from 0, by itself, or None.
+        standard_error: Over pairs and seeds without the safety margin, or None.
         n_pairs: Pairs.
         n_seeds: Seeds of the first system.
         n_reference_seeds: Seeds of the second one; 0 without one.
         paired_seeds: Whether equal seeds of both were drawn together.
         note: What is left out of the interval, or why there is no value, a full sentence; else empty.
+        one_seed: Whether a trained system has one seed, so that its chance cannot be seen and nothing can be decided.
+        p_corrected: The p value after Holm's correction for all comparisons made at once; None where nothing was
+            corrected or can be decided.
+        comparisons: How many those were.
     """
 
     value: float | None
@@ -85,6 +89,44 @@ class Estimate:
     n_reference_seeds: int = 0
     paired_seeds: bool = False
     note: str = ""
+    one_seed: bool = False
+    p_corrected: float | None = None
+    comparisons: int = 0
+
+    @property
+    def shown(self) -> str:
+        """Whether it is "better" or "worse" after the correction; empty where no difference is shown."""
+        if self.value is None or self.p_corrected is None or self.p_corrected > LEVEL:
+            return ""
+        return "better" if self.value > 0 else "worse"
+
+    @property
+    def alone(self) -> str:
+        """The same where it would count as the only comparison, but does not as one of several; else empty."""
+        if self.value is None or self.p_corrected is None or self.p_value is None or self.shown:
+            return ""
+        return ("better" if self.value > 0 else "worse") if self.p_value <= LEVEL else ""
+
+
+def corrected(estimates: Sequence[Estimate]) -> tuple[Estimate, ...]:
+    """Differences that are read together, each with its p value after Holm's correction for all of them.
+
+    What is undefined, or rests on one seed of a trained system, is no comparison.
+
+    Args:
+        estimates: The differences.
+
+    Returns:
+        As many, in the same order.
+    """
+    judged = [one for one in estimates if one.p_value is not None and not one.one_seed]
+    found = iter(holm([one.p_value for one in judged if one.p_value is not None]))
+    return tuple(
+        replace(one, p_corrected=next(found), comparisons=len(judged))
+        if one.p_value is not None and not one.one_seed
+        else one
+        for one in estimates
+    )
 
 
 def resample(
@@ -133,8 +175,9 @@ def mean_over_seeds(runs: Runs, *, seed: int = 0) -> Estimate:
 def difference(runs: Runs, reference: Runs, *, seed: int = 0) -> Estimate:
     """Mean of one system's runs minus that of another's, on the same resamples of pairs.
 
-    Runs of equal seeds saw the same batches, so they are drawn together where both systems have the same seeds;
-    otherwise the seeds of each are drawn on their own.
+    Where both systems have the same seeds they are drawn together: runs of equal seeds saw the same batches if items
+    and batch size agree, and what they share is then no chance of the difference. Where they share nothing, drawing
+    them together is as valid and only costs degrees of freedom. Otherwise the seeds of each are drawn on their own.
 
     Args:
         runs: The system.
@@ -147,6 +190,7 @@ def difference(runs: Runs, reference: Runs, *, seed: int = 0) -> Estimate:
 
 def _estimate(runs: Runs, reference: Runs | None, *, paired: bool, seed: int) -> Estimate:
     systems = [runs] if reference is None else [runs, reference]
+    alone = any(len(one.seeds) == 1 and not one.deterministic for one in systems)
     nothing = Estimate(
         value=None,
         interval=None,
@@ -156,36 +200,22 @@ def _estimate(runs: Runs, reference: Runs | None, *, paired: bool, seed: int) ->
         n_seeds=len(runs.seeds),
         n_reference_seeds=0 if reference is None else len(reference.seeds),
         paired_seeds=paired,
+        one_seed=alone,
     )
     why = next((one.undefined for one in systems if one.undefined), "")
     if why:
         return replace(nothing, note=f"{why[0].upper()}{why[1:]}.")
     value = runs.mean - (0.0 if reference is None else reference.mean)
-    parts = [one.samples for one in systems]
-    kept = np.all(np.isfinite(np.concatenate(parts, axis=1)), axis=1)
-    if kept.sum() < max(MIN_VALID * len(kept), 2):
+    values, samples = [one.values for one in systems], [one.samples for one in systems]
+    chance = chance_over_seeds(values, samples, runs.n_pairs, paired=paired, seed=seed)
+    if chance is None:
         note = "There is no interval, because too many resamples have no value."
         return replace(nothing, value=value, note=note)
-    error, freedom = _error([one[kept] for one in parts], systems, paired=paired, seed=seed)
-    reach = float(stats.t.ppf((1 + CONFIDENCE) / 2, freedom)) * error
-    p = None
-    if reference is not None:
-        p = float(2 * stats.t.sf(abs(value) / error, freedom)) if error > 0 else float(value == 0)
-    interval = (value - reach, value + reach)
-    return replace(nothing, value=value, interval=interval, p_value=p, standard_error=error, note=_limits(systems))
-
-
-def _error(samples: Sequence[FloatArray], systems: Sequence[Runs], *, paired: bool, seed: int) -> tuple[float, float]:
-    """Standard error over pairs and seeds, and its degrees of freedom."""
-    rng = np.random.default_rng([seed, SEED_STREAM])
-    values = [one.values for one in systems]
-    if paired:
-        samples, values = [samples[0] - samples[1]], [values[0] - values[1]]
-    both, pairs_alone = with_seeds(samples, rng)
-    return float(np.std(both, ddof=1)), freedom_of(values, float(np.std(pairs_alone, ddof=1)), systems[0].n_pairs)
-
-
-def _limits(systems: Sequence[Runs]) -> str:
-    if any(len(one.seeds) == 1 and not one.deterministic for one in systems):
-        return "There is one seed only, so the interval does not say what other seeds would give."
-    return ""
+    return replace(
+        nothing,
+        value=value,
+        interval=chance.interval,
+        p_value=None if reference is None else chance.p_value,
+        standard_error=chance.standard_error,
+        note=ONE_SEED if alone else "",
+    )

@@ -13,9 +13,9 @@ from anticollapse.errors import RunError
 from anticollapse.measures.correlation import correlation_of
 from anticollapse.studies.claims import CLAIMS, Claim, reading
 from anticollapse.studies.measuring import Scored, measure, save_arrays
-from anticollapse.studies.results import rates
-from anticollapse.studies.statistics import Estimate
-from anticollapse.studies.tables import percent, points, spread
+from anticollapse.studies.rates import per_step, rates
+from anticollapse.studies.statistics import Estimate, corrected
+from anticollapse.studies.tables import number, percent, points, several_commits, spread
 
 N = {"dev": 50, "test": 60}
 COUNTS = {
@@ -29,7 +29,7 @@ COUNTS = {
 def made(tmp_path):
     """Gives a function that writes a study of made-up cosines: the later the row, the better."""
 
-    def build(rows, *, kind="ladder", seeds=3, without=(), constant=()):
+    def build(rows, *, kind="ladder", seeds=3, without=(), constant=(), changed=None):
         pairs = {"name": "demo", **{split: {"digest": split, "n": 9} for split in ("train", "dev", "test")}}
         plan = studies.Plan(
             kind=kind, backbone={"name": "tiny", "digest": "b" * 64}, pairs=pairs, steps=7,
@@ -49,7 +49,8 @@ def made(tmp_path):
             folder = tmp_path / "runs" / cell.slug
             folder.mkdir(parents=True)
             save_arrays(folder / "cosines.npz", cosines)
-            (folder / "result.json").write_text(json.dumps(result_of(cell, scores, cosines)))
+            result = {**result_of(cell, scores, cosines), **(changed or {}).get(cell.slug, {})}
+            (folder / "result.json").write_text(json.dumps(result))
         return studies.load_study(tmp_path, n_resamples=200)
 
     return build
@@ -90,8 +91,8 @@ def test_differences_are_to_the_baseline_and_to_the_row_of_the_claim(made):
     assert study.baseline == "sbert"
     asked = [(d.row, d.reference) for d in study.differences if d.split == "test"]
     assert asked == [
-        ("raw", "sbert"), ("sbert", "raw"), ("sbert-simcse", "sbert"), ("sbert-queue", "sbert"),
-        ("sbert-queue", "sbert-simcse"),
+        ("raw", "sbert"), ("sbert-simcse", "sbert"), ("sbert-queue", "sbert"),
+        ("sbert", "raw"), ("sbert-queue", "sbert-simcse"),
     ]  # fmt: skip
     gap = study.difference("sbert-queue", "sbert")
     rows = {row.row.key: row for row in study.rows}
@@ -116,25 +117,118 @@ def test_claims_are_those_of_the_method():
     assert claimed == {"cross-attention-scored": -0.02, "cross-attention": 0.6, "sbert-simcse": 0.2, "sbert-queue": 0.3}
 
 
+def measured(interval, *, p=None, others=(), **changes):
+    """A difference with this interval, corrected together with others of these p values."""
+    value = None if interval is None else sum(interval) / 2
+    if p is None and interval is not None:
+        p = 0.5 if interval[0] <= 0 <= interval[1] else 0.001
+    made = [
+        Estimate(value=v, interval=interval, p_value=q, standard_error=1.0, n_pairs=9, n_seeds=3, **changes)
+        for v, q in ((value, p), *((1.0, other) for other in others))
+    ]
+    return corrected(made)[0]
+
+
+NOTHING = "no difference that this data could show"
+
+
 @pytest.mark.parametrize(
     ("claimed", "interval", "said"),
     [
-        (0.6, (0.1, 1.0), "holds: better"),
-        (0.6, (0.7, 1.0), "holds: better, by another amount than claimed"),
+        (0.6, (0.1, 1.0), "agrees: better, and the claimed amount lies within the interval"),
+        (0.6, (0.7, 1.0), "same direction, another amount: better"),
         (0.6, (-1.0, -0.1), "contradicted: worse"),
-        (-0.02, (-1.0, -0.01), "holds: worse"),
-        (-0.02, (0.1, 0.3), "contradicted: better"),
-        (0.6, (-0.1, 1.0), "the claimed value lies within"),
-        (0.6, (-0.1, 0.2), "the claimed value lies outside"),
+        (0.6, (-0.1, 1.0), "agrees: the claimed amount lies within the interval; it is too wide"),
+        (0.6, (-0.58, 0.11), f"the claimed amount is ruled out: {NOTHING}"),
+        # Two hundredths of a point are no direction: only the amount is judged.
+        (-0.02, (-6.0, -4.0), "the claimed amount is ruled out: worse"),
+        (-0.02, (-1.0, -0.01), "agrees: worse, and the claimed amount"),
+        (-0.02, (0.1, 0.3), "the claimed amount is ruled out: better"),
+        (-0.02, (-0.06, 1.69), "agrees: the claimed amount lies within the interval; it is too wide"),
         (None, (0.1, 0.2), "measured: better"),
-        (None, (-0.1, 0.2), "no difference that this data could show"),
+        (None, (-0.1, 0.2), NOTHING),
         (0.6, None, "cannot be said"),
     ],
 )
 def test_reading(claimed, interval, said):
-    value = None if interval is None else sum(interval) / 2
-    estimate = Estimate(value=value, interval=interval, p_value=None, standard_error=None, n_pairs=9, n_seeds=3)
-    assert said in reading(Claim("a", "b", claimed, "…"), estimate)
+    said = said.replace("; it is too wide", "; the interval is too wide to tell it from 0")
+    assert reading(Claim("a", "b", claimed, "…"), measured(interval)).startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("claimed", "said"),
+    [
+        (0.6, "agrees: the claimed amount lies within the interval; no difference"),
+        (2.0, "the claimed amount is ruled out: no difference"),
+        (-0.6, "the claimed amount is ruled out: no difference"),
+        (None, "no difference"),
+    ],
+)
+def test_a_reading_uses_the_corrected_p(claimed, said):
+    found = measured((0.1, 1.0), p=0.03, others=(0.5, 0.6))
+    text = reading(Claim("a", "b", claimed, "…"), found)
+    assert text.startswith(said)
+    assert "(better by itself, not as one of 3 comparisons)" in text
+    assert "by itself" not in reading(Claim("a", "b", claimed, "…"), measured((0.1, 1.0), p=0.03))
+
+
+def test_one_seed_decides_nothing(made):
+    study = made(studies.ladder_rows(["sbert", "sbert-queue", "sbert-simcse"]), seeds=1)
+    assert {one.reading for one in study.claims} == {"cannot be said: one seed"}
+    assert not any(one.estimate.shown for one in study.differences)
+    text = study.markdown()
+    line = next(line for line in text.splitlines() if line.startswith("| `sbert-queue` | 1 |"))
+    assert "] † |" in line
+    assert "∗" not in text
+    assert "† There is one seed only of a trained system" in text
+    assert "95 % intervals over pairs alone" in text
+    assert "over seeds" not in text
+
+
+def test_a_row_with_one_seed_among_others_is_marked(made):
+    study = made(studies.ladder_rows(["sbert", "sbert-queue"]), without=("sbert-queue-s1", "sbert-queue-s2"))
+    text = study.markdown()
+    assert study.column()["sbert-queue"].estimate.one_seed
+    assert not study.column()["raw"].estimate.one_seed
+    assert "over pairs alone where a trained system has one seed (†)" in text
+    assert "† There is one seed only" in text
+    assert study.column()["raw"].estimate.comparisons == 1
+
+
+def test_three_seeds_have_no_dagger(made):
+    text = made(studies.ladder_rows(["sbert", "sbert-queue"])).markdown()
+    assert "†" not in text
+    assert "intervals over seeds and pairs together (Student's t, 200 resamples of both)." in text
+
+
+def test_a_column_and_the_claims_are_corrected_each_for_its_number(made):
+    study = made(studies.ladder_rows(["sbert", "sbert-simcse", "sbert-queue"]), seeds=5)
+    assert {one.estimate.comparisons for one in study.column().values()} == {3}
+    assert {one.estimate.comparisons for one in study.claims} == {3}
+    assert study.difference("sbert-queue", "sbert").estimate.p_corrected is None
+    by_p = sorted((one.estimate for one in study.column().values()), key=lambda e: e.p_value)
+    assert by_p[0].p_corrected == pytest.approx(3 * by_p[0].p_value)
+    text = study.markdown()
+    assert "∗ A difference after Holm's correction for 3 comparisons" in text
+    lines = {line.split("`")[1]: line for line in text.splitlines() if line.count(" | ") > 5 and "`" in line}
+    marked = {row: "] ∗ |" in lines[row] for row in study.column()}
+    assert marked == {row: one.estimate.p_corrected <= 0.05 for row, one in study.column().items()}
+    assert set(marked.values()) == {True, False}
+
+
+def test_rows_of_several_commits_say_so(made):
+    rows = studies.ladder_rows(["sbert", "sbert-queue"])
+    study = made(rows, changed={"sbert-s2": {"commit": "beef-dirty"}})
+    assert study.rows[1].commits == ("c0ffee", "beef-dirty")
+    text = study.markdown()
+    assert "`sbert` computed by commits c0ffee, beef-dirty" in text
+    assert "`raw`, `sbert-queue` computed by commit c0ffee" in text
+
+
+def test_one_commit_needs_no_remark(made):
+    assert "computed by" not in made(studies.ladder_rows(["sbert"])).markdown()
+    assert several_commits({"a": ("x",), "b": (), "c": ("x",)}) == ""
+    assert "`a` computed by commit x; `b` computed by commit y" in several_commits({"a": ("x",), "b": ("y",)})
 
 
 def test_the_ladders_table(made):
@@ -159,21 +253,42 @@ def test_the_queue_studys_table(made):
     assert study.baseline == "sbert-queue-q0"
     text = study.markdown()
     line = next(row for row in text.splitlines() if row.startswith("| `sbert-swav` | 2.5 |"))
-    assert "| 5.0 % ± 0.0 | 1.0 % ± 0.0 | 20.0 % ± 0.0 | 60.0 % ± 0.0 | 40.0 % ± 0.0 |" in line
+    shares = "| 5.0 % ± 0.0 | 1.0 % ± 0.0 | 20.0 % ± 0.0 | 1.0 % ± 0.0 (of all 1.0 %) | 60.0 % ± 0.0 | 40.0 % ± 0.0 |"
+    assert shares in line
+    header = next(row for row in text.splitlines() if row.startswith("| variant |"))
+    assert "| known paraphrases among the filtered | precision on graded pairs |" in header
+    assert "which are never each other's negatives" in text
     plain = next(row for row in text.splitlines() if row.startswith("| `sbert-queue` | 2.5 |"))
-    assert plain.endswith("| – | – | – |")
-    assert "30.0 % of all graded pairs" in text
+    assert plain.endswith("| 5.0 % ± 0.0 | 1.0 % ± 0.0 | – | – | – | – |")
+    assert "Of all graded pairs 30.0 % are graded 4 and up" in text
     claims = {(one.row, one.reference): one.claim.value for one in study.claims}
     assert claims == {("sbert-queue-q2.5", "sbert-queue-q0"): 0.3, ("sbert-swav-q2.5", "sbert-queue-q2.5"): None}
 
 
+def test_each_batch_size_has_a_reference_of_its_own(made):
+    study = made(studies.queue_rows(["sbert-queue"], sizes=(0, 2.5), batch_sizes=(16, 32)), kind="queue")
+    column = {row: one.reference for row, one in study.column().items()}
+    assert column == {"sbert-queue-q2.5-b16": "sbert-queue-q0-b16", "sbert-queue-q2.5": "sbert-queue-q0"}
+    assert "difference to the row without a queue of the same batch size, test" in study.markdown()
+    assert study.to_json()["baselines"]["sbert-queue-q2.5"] == "sbert-queue-q0"
+
+
+def test_without_a_row_without_a_queue_there_is_a_reference(made):
+    study = made(studies.queue_rows(["sbert-swav"], sizes=(0, 1)), kind="queue")
+    assert study.baseline == "sbert-swav-q0"
+    assert study.column()["sbert-swav-q1"].reference == "sbert-swav-q0"
+
+
 def test_rates_by_hand():
     assert rates(COUNTS) == {
-        "hard_negative_rate": 0.05, "false_negative_rate": 0.01, "filtered_share": 0.2, "filter_precision": 0.6,
-        "filter_recall": 0.4, "paraphrase_share": 0.3,
+        "hard_negative_rate": 0.05, "false_negative_rate": 0.01, "filtered_share": 0.2,
+        "paraphrases_among_filtered": 0.01, "paraphrases_among_candidates": 0.01, "precision_on_graded_pairs": 0.6,
+        "recall_on_graded_pairs": 0.4, "paraphrases_among_graded_pairs": 0.3,
     }  # fmt: skip
     assert rates(None) == {}
     assert rates({"negatives": 0.0, "hard_negatives": 0.0}) == {"hard_negative_rate": None}
+    assert per_step(COUNTS, 4) == {"negatives": 200, "hard_negatives": 10, "false_negatives": 2, "filtered": 50}
+    assert per_step(COUNTS, 0) == per_step(None, 4) == {}
 
 
 def test_nothing_finished_yet(made):
@@ -229,7 +344,22 @@ def test_no_study_and_broken_files(made, tmp_path):
     (tmp_path / "runs/raw-s0/cosines.npz").write_bytes(b"no zip")
     with pytest.raises(RunError, match=r"raw-s0/cosines.npz: the file cannot be read"):
         study.to_json()
-    (tmp_path / "runs/raw-s0/result.json").write_text("{")
+
+
+@pytest.mark.parametrize(
+    ("content", "why"), [("{", "damaged"), ('{"schema": 2}', "of another version"), ("[]", "of another version")]
+)
+def test_a_result_that_cannot_be_read_is_not_a_missing_one(made, tmp_path, content, why):
+    made(studies.ladder_rows(["sbert"]), seeds=1)
+    file = tmp_path / "runs/raw-s0/result.json"
+    file.write_text(content)
+    with pytest.raises(RunError, match=rf"raw-s0/result.json: the result of the run is {why}"):
+        studies.load_study(tmp_path)
+    file.unlink()
+    file.mkdir()
+    with pytest.raises(RunError, match=r"raw-s0/result.json: the result of the run cannot be read"):
+        studies.missing(tmp_path, studies.read_plan(tmp_path).cells)
+    file.rmdir()
     assert studies.load_study(tmp_path).missing == ("raw-s0",)
 
 
@@ -239,6 +369,9 @@ def test_numbers_as_text():
     assert percent(0.1234, None) == "12.3 %"
     assert percent(0.00012, 0.00001) == "0.012 % ± 0.001"
     assert percent(0.0, None) == "0.0 %"
+    assert percent(0.000045) == "0.0045 %"
+    assert percent(0.0036) == "0.36 %"
+    assert [number(value) for value in (0.4523, 13724.93, 0.0)] == ["0.45", "13,724.9", "0.0"]
     estimate = Estimate(value=-0.126, interval=(-1.0, 0.5), p_value=1.0, standard_error=1.0, n_pairs=9, n_seeds=2)
     assert points(estimate) == "−0.13 [−1.00, +0.50]"
     assert points(None) == "–"
