@@ -147,8 +147,14 @@ def _difference(measure: Measure, verdict: str, one: Series, y: float, symbol: s
 
 
 def _parts(slices: Sequence[Slice], one: Series, *, first: bool) -> go.Bar:
-    values = [s.result.contribution.value or 0.0 for s in slices]
-    bounds = [s.result.contribution.interval or (v, v) for s, v in zip(slices, values, strict=True)]
+    # A slice without pairs has no part, which is not a part of 0: no bar is drawn.
+    values = [s.result.contribution.value for s in slices]
+    reach = [
+        (0.0, 0.0)
+        if v is None or (bounds := s.result.contribution.interval) is None
+        else (v - bounds[0], bounds[1] - v)
+        for s, v in zip(slices, values, strict=True)
+    ]
     return go.Bar(
         x=[s.name for s in slices],
         y=values,
@@ -159,8 +165,8 @@ def _parts(slices: Sequence[Slice], one: Series, *, first: bool) -> go.Bar:
         error_y={
             "type": "data",
             "symmetric": False,
-            "array": [high - v for (_, high), v in zip(bounds, values, strict=True)],
-            "arrayminus": [v - low for (low, _), v in zip(bounds, values, strict=True)],
+            "array": [above for _, above in reach],
+            "arrayminus": [below for below, _ in reach],
             "color": ZERO,
             "thickness": 1.5,
             "width": 3,
@@ -169,6 +175,13 @@ def _parts(slices: Sequence[Slice], one: Series, *, first: bool) -> go.Bar:
         hovertemplate="%{x}: %{y:+.2f} points, %{customdata[0]:,} pairs<br>closer to people on %{customdata[1]:.0f} % "
         f"of them, farther on %{{customdata[2]:.0f}} %<extra>{html.escape(one.name)}</extra>",
     )
+
+
+def _reach(measure: Measure) -> tuple[float, float]:
+    """How far the interval goes below and above the value."""
+    if measure.value is None or measure.interval is None:
+        return 0.0, 0.0
+    return measure.value - measure.interval[0], measure.interval[1] - measure.value
 
 
 def _name(name: str) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import plotly.graph_objects as go
@@ -42,6 +43,8 @@ class QueuePoint:
         spearman: Mean Spearman × 100 over the seeds.
         std: Its standard deviation over the seeds, or None.
         false_negatives: Share of the negatives that mean the same, or None.
+        hard_negatives: Share of the negatives that are at least as close as the positive, or None.
+        batch: Pairs a step.
     """
 
     variant: str
@@ -49,6 +52,24 @@ class QueuePoint:
     spearman: float
     std: float | None
     false_negatives: float | None
+    hard_negatives: float | None = None
+    batch: int = 0
+
+
+def queue_lines(points: Sequence[QueuePoint]) -> dict[str, list[QueuePoint]]:
+    """Points by the system they belong to, each ascending by queue; a batch size makes a system of its own.
+
+    Args:
+        points: Rows of the study.
+
+    Returns:
+        By name, which tells the batch size where there are several.
+    """
+    several = len({p.batch for p in points}) > 1
+    lines: dict[str, list[QueuePoint]] = {}
+    for point in points:
+        lines.setdefault(f"{point.variant}, batch {point.batch}" if several else point.variant, []).append(point)
+    return {name: sorted(some, key=lambda p: p.queue) for name, some in lines.items()}
 
 
 def claims_figure(points: Sequence[ClaimPoint]) -> go.Figure:
@@ -99,40 +120,45 @@ def claims_figure(points: Sequence[ClaimPoint]) -> go.Figure:
 
 
 def queue_figure(points: Sequence[QueuePoint]) -> go.Figure:
-    """Spearman and the share of false negatives against the size of the queue; one line a system.
+    """Spearman and the shares of false and hard negatives against the size of the queue; one line a system.
 
     Args:
         points: Rows of the study.
     """
-    figure = make_subplots(1, 2, horizontal_spacing=0.12)
-    by_variant: Mapping[str, list[QueuePoint]] = {p.variant: [] for p in points}
-    for point in sorted(points, key=lambda p: p.queue):
-        by_variant[point.variant].append(point)
-    for (variant, some), colour in zip(by_variant.items(), (RAW, CURED, *FURTHER), strict=False):
-        for column, values in enumerate(
-            (
-                [p.spearman for p in some],
-                [None if p.false_negatives is None else 100 * p.false_negatives for p in some],
-            ),
-            start=1,
-        ):
-            errors = {"array": [p.std or 0.0 for p in some], "color": colour} if column == 1 else None
+    figure = make_subplots(1, 3, horizontal_spacing=0.09)
+    for (name, some), (colour, dash) in zip(queue_lines(points).items(), _styles(), strict=False):
+        panels = (
+            [p.spearman for p in some],
+            [None if p.false_negatives is None else 100 * p.false_negatives for p in some],
+            [None if p.hard_negatives is None else 100 * p.hard_negatives for p in some],
+        )
+        for column, values in enumerate(panels, start=1):
+            first = column == 1
+            shown = "%{y:.2f}" if first else "%{y:.2r} %"  # shares are small: two significant digits
             figure.add_trace(
                 go.Scatter(
                     x=[p.queue for p in some],
                     y=values,
-                    error_y=errors,
+                    error_y={"array": [p.std or 0.0 for p in some], "color": colour} if first else None,
                     mode="lines+markers",
-                    name=html.escape(variant),
-                    legendgroup=html.escape(variant),
-                    showlegend=column == 1,
-                    line={"color": colour, "width": 2},
-                    hovertemplate=f"queue %{{x}} × batch: %{{y:.2f}}<extra>{html.escape(variant)}</extra>",
+                    name=html.escape(name),
+                    legendgroup=html.escape(name),
+                    showlegend=first,
+                    line={"color": colour, "width": 2, "dash": dash},
+                    hovertemplate=f"queue %{{x}} × batch: {shown}<extra>{html.escape(name)}</extra>",
                 ),
                 row=1,
                 col=column,
             )
-    figure.update_xaxes(title_text=axis_title("size of the queue (× batch)", 2))
+    figure.update_xaxes(title_text=axis_title("size of the queue (× batch)", 3))
     figure.update_yaxes(title_text="Spearman, test (× 100)", col=1)
-    figure.update_yaxes(title_text="false negatives (%)", rangemode="tozero", col=2)
+    figure.update_yaxes(title_text="false negatives (% of the negatives)", rangemode="tozero", col=2)
+    figure.update_yaxes(title_text="hard negatives (% of the negatives)", rangemode="tozero", col=3)
     return base_layout(figure, revision="queue").update_layout(showlegend=True)
+
+
+def _styles() -> Iterator[tuple[str, str]]:
+    """Colours and dashes without end, so that no system is left out."""
+    for dash in itertools.cycle(("solid", "dash", "dot", "dashdot")):
+        for colour in (RAW, CURED, *FURTHER):
+            yield colour, dash

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import plotly.graph_objects as go
 import pytest
 
-from anticollapse.compare import compare, slices
+from anticollapse.compare import Slice, compare, slices
 from anticollapse.data.pairs import PairSet
 from anticollapse.doctor import Report
 from anticollapse.figures import compare as figures
 from anticollapse.figures.style import CURED, FURTHER, RAW, Series
 from anticollapse.measures import diagnose
+from anticollapse.measures.slices import CONTRIBUTION
 
 SERIES = [Series("raw", RAW), Series("<b>cured</b>+whitening+centring+standardising", CURED), Series("b", FURTHER[0])]
 
@@ -74,6 +77,17 @@ def test_slices_show_every_part_of_every_encoder(made):
     assert titles[0].startswith("human label")
     assert all(titles)
     assert "points" in figure.layout.yaxis.title.text
+
+
+def test_a_slice_without_pairs_has_no_bar(made):
+    found = slices(made, 1)
+    empty = [Slice(found[0].by, "none", replace(found[0].result, n=0, contribution=CONTRIBUTION.undefined("none", 0)))]
+    bar = figures.slices_figure({1: [*empty, *found]}, SERIES, made.reference).data[0]
+    assert bar.y[0] is None
+    assert bar.error_y.array[0] == bar.error_y.arrayminus[0] == 0
+    assert bar.y[1] == pytest.approx(found[0].result.contribution.value)
+    low, high = found[0].result.contribution.interval
+    assert (bar.y[1] - bar.error_y.arrayminus[1], bar.y[1] + bar.error_y.array[1]) == pytest.approx((low, high))
 
 
 def test_alt_texts_say_the_numbers(made):
