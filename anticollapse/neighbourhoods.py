@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +15,7 @@ from anticollapse.data import PairSet
 from anticollapse.errors import OptionError
 from anticollapse.measures import Measure, linked_groups
 from anticollapse.measures.array_cache import ArrayCache, content_key
+from anticollapse.measures.correlation import correlation_of
 from anticollapse.measures.neighbours import (
     N_NEIGHBOURS,
     Cancelled,
@@ -25,7 +28,9 @@ from anticollapse.measures.neighbours import (
     overlap,
 )
 from anticollapse.measures.projection import (
+    ALL_EQUAL,
     DEFAULTS,
+    TRUSTWORTHINESS,
     MapSettings,
     Projection,
     project_pca,
@@ -39,8 +44,14 @@ IntArray = NDArray[np.int64]
 LIMIT = 10_000
 """Sentences that are drawn as points unless more are asked for."""
 
-VERSION = 1
+VERSION = 2
 """Raised when the way a map is made changes, so that cached ones are made again."""
+
+
+NUMBER = "sentence number"
+KEPT = "neighbours kept, {}"
+MOVED = "moved, {}"
+"""Columns of files; kept is a share from 0 to 1, moved in standard deviations of the map."""
 
 
 @dataclass(frozen=True)
@@ -179,6 +190,11 @@ class MapReport:
         )
         return (*sampling, *self.projection.notes, *inexact)
 
+    @property
+    def k(self) -> int:
+        """How many neighbours are compared; fewer than asked for where there are not so many other sentences."""
+        return max((int((one.indices >= 0).sum(axis=1).max(initial=0)) for one in self.neighbours), default=0)
+
     def overlaps(self, reference: int = 0) -> list[FloatArray]:
         """``(n,)`` for each encoder: share of the neighbours kept relative to a reference encoder.
 
@@ -197,8 +213,23 @@ class MapReport:
 
     def overlap_measure(self, one: int, other: int) -> Measure:
         """Mean share of neighbours that two encoders have in common."""
-        shares = overlap(self.neighbours[one], self.neighbours[other])
-        return mean_overlap(shares, k=self.neighbours[one].indices.shape[1], groups=self.links)
+        both = (self.neighbours[one], self.neighbours[other])
+        why = f"under one of the two encoders {ALL_EQUAL}" if any(near.constant for near in both) else ""
+        more = {"undefined": why.replace(" its ", " ")} if why else {}
+        return mean_overlap(overlap(*both), k=self.k, groups=self.links, **more)
+
+    def moved_and_kept(self, one: int, other: int) -> float | None:
+        """Spearman correlation of distance moved and neighbours kept; None where either is the same for all.
+
+        −1 if just the sentences that lose neighbours moved; near 0 if where a sentence moved says nothing about that.
+        """
+        moved = self.projection.movement(one, other)
+        kept = overlap(self.neighbours[one], self.neighbours[other])
+        good = np.isfinite(moved) & np.isfinite(kept)
+        moved, kept = moved[good], kept[good]
+        if len(moved) < 3 or np.ptp(moved) == 0 or np.ptp(kept) == 0:
+            return None
+        return correlation_of(moved, kept, "spearman")
 
 
 def first_picture(vectors: Sequence[NDArray[np.floating]], sample: Sample) -> Projection:
@@ -241,10 +272,11 @@ def map_sentences(
         CancelledError: ``cancelled`` said so.
         AntiCollapseError: As :func:`~anticollapse.measures.projection.project_umap`.
     """
-    key = content_key([*vectors, sample.drawn], {**asdict(settings), "k": k, "version": VERSION})
+    links = facts.links[sample.drawn]
+    key = content_key([*vectors, sample.drawn, links], {**asdict(settings), "k": k, "version": VERSION})
     stored = cache.read(key) if cache is not None else None
     if stored is None:
-        stored = _compute(vectors, sample, settings, k, progress, cancelled)
+        stored = _compute(vectors, sample, links, settings, k, progress, cancelled)
         if cache is not None:
             cache.write(key, stored)
     projection = Projection(
@@ -252,21 +284,19 @@ def map_sentences(
         np.asarray(stored["coordinates"], np.float32),
         tuple(str(note) for note in stored["notes"]),
     )
-    links = facts.links[sample.drawn]
-    trust = tuple(
-        trustworthiness(one[sample.drawn], places, groups=links)
-        for one, places in zip(vectors, projection.coordinates, strict=True)
-    )
     exact = bool(stored["exact"])
     neighbours = tuple(
-        Neighbours(np.asarray(indices, np.int64), np.asarray(cosines, np.float64), exact)
-        for indices, cosines in zip(stored["indices"], stored["cosines"], strict=True)
+        Neighbours(np.asarray(indices, np.int64), np.asarray(cosines, np.float64), exact, bool(constant))
+        for indices, cosines, constant in zip(stored["indices"], stored["cosines"], stored["constant"], strict=True)
     )
+    trust = tuple(_trust_from(str(text)) for text in stored["trust"])
     return MapReport(sample, projection, trust, neighbours, np.asarray(stored["nearest"], np.int64), links)
 
 
 def map_table(names: Sequence[str], facts: SentenceFacts, report: MapReport, reference: int = 0) -> dict[str, object]:
-    """Columns of the drawn sentences: text, row, label, source, and for each encoder place, kept and moved.
+    """Columns of the drawn sentences: row, text, number, label, source, for each encoder place, kept and moved.
+
+    The number of a sentence, from 0 in the order of the set, is the one in links and in other tables of the map.
 
     Args:
         names: The encoders.
@@ -276,6 +306,7 @@ def map_table(names: Sequence[str], facts: SentenceFacts, report: MapReport, ref
     """
     drawn = report.sample.drawn
     columns: dict[str, object] = {"row": facts.rows[drawn], "sentence": [facts.texts[i] for i in drawn]}
+    columns[NUMBER] = drawn
     if facts.labels is not None:
         columns["label"] = facts.labels[drawn]
     if facts.sources is not None:
@@ -285,9 +316,32 @@ def map_table(names: Sequence[str], facts: SentenceFacts, report: MapReport, ref
         columns[f"x, {name}"] = report.projection.coordinates[m, :, 0]
         columns[f"y, {name}"] = report.projection.coordinates[m, :, 1]
         if m != reference:
-            columns[f"neighbours kept, {name}"] = kept[m]
-            columns[f"moved, {name}"] = moved[m]
+            columns[KEPT.format(name)] = kept[m]
+            columns[MOVED.format(name)] = moved[m]
     return columns
+
+
+def map_metadata(
+    names: Sequence[str], report: MapReport, settings: MapSettings, notes: Sequence[str] = (), reference: int = 0
+) -> dict[bytes, bytes]:
+    """What a Parquet file of a map says about itself: encoders, settings, notes, as JSON under ``anticollapse``.
+
+    Args:
+        names: The encoders.
+        report: The map.
+        settings: Its parameters.
+        notes: What else the reader must know, as sentences.
+        reference: The encoder that kept and moved are told against.
+    """
+    about: Mapping[str, object] = {
+        "encoders": list(names),
+        "compared_with": names[reference],
+        "neighbours_compared": report.k,
+        "method": report.projection.method,
+        "settings": asdict(settings),
+        "notes": [*notes, *report.notes],
+    }
+    return {b"anticollapse": json.dumps(about, ensure_ascii=False).encode("utf-8", "replace")}
 
 
 def _quota(counts: IntArray, limit: int, rng: np.random.Generator) -> IntArray:
@@ -297,7 +351,7 @@ def _quota(counts: IntArray, limit: int, rng: np.random.Generator) -> IntArray:
     (systematic sampling). Places for the largest parts would never go to the smallest strata.
     """
     exact = counts * limit / counts.sum()
-    quota = np.floor(exact).astype(np.int64)
+    quota: IntArray = np.floor(exact).astype(np.int64)
     left = limit - int(quota.sum())
     if left:
         order = rng.permutation(len(counts))
@@ -310,44 +364,78 @@ def _quota(counts: IntArray, limit: int, rng: np.random.Generator) -> IntArray:
 def _compute(
     vectors: Sequence[NDArray[np.floating]],
     sample: Sample,
+    links: IntArray,
     settings: MapSettings,
     k: int,
     progress: Progress | None,
     cancelled: Cancelled | None,
 ) -> dict[str, NDArray[np.generic]]:
+    each = 200  # steps for the neighbours and the shading of one encoder
     last = 0
 
     def layout_progress(done: int, total: int) -> None:
         nonlocal last
         last = total
         if progress is not None:
-            progress(done, total + 100 * len(vectors))
+            progress(done, total + each * len(vectors))
 
-    projection = project_umap(
-        [one[sample.drawn] for one in vectors], settings, progress=layout_progress, cancelled=cancelled
-    )
-    found, nearest = [], np.full((len(vectors), len(sample.rest)), -1, np.int64)
-    for m, one in enumerate(vectors):
-        space = CentredDirections.of(one)
-        if len(vectors) > 1:
-            found.append(nearest_neighbours(space, k, queries=sample.drawn, seed=settings.seed, cancelled=cancelled))
-        if len(sample.rest):
-            nearest[m] = nearest_drawn(space, sample.drawn, sample.rest, cancelled=cancelled)
+    def searched(m: int, half: int, done: int, total: int) -> None:
         if progress is not None:
-            progress(last + 100 * (m + 1), last + 100 * len(vectors))
+            steps = each * m + each // 2 * half + each // 2 * done // max(total, 1)
+            progress(last + steps, last + each * len(vectors))
+
+    spaces = [CentredDirections.of(one[sample.drawn]) for one in vectors]
+    projection = project_umap(spaces, settings, progress=layout_progress, cancelled=cancelled)
+    trust, found, nearest = [], [], np.full((len(vectors), len(sample.rest)), -1, np.int64)
+    for m, one in enumerate(vectors):
+        trust.append(trustworthiness(spaces[m], projection.coordinates[m], groups=links))
+        space = CentredDirections.of(one) if len(sample.rest) else spaces[m]
+        if len(vectors) > 1:
+            found.append(
+                nearest_neighbours(
+                    space,
+                    k,
+                    queries=sample.drawn,
+                    seed=settings.seed,
+                    progress=partial(searched, m, 0),
+                    cancelled=cancelled,
+                )
+            )
+        if len(sample.rest):
+            nearest[m] = nearest_drawn(
+                space, sample.drawn, sample.rest, progress=partial(searched, m, 1), cancelled=cancelled
+            )
+        searched(m, 1, 1, 1)
     return {
         "umap": np.array(projection.method == "umap"),
         "coordinates": projection.coordinates,
         "notes": np.array(projection.notes, dtype=np.str_),
+        "trust": np.array([_trust_to(one) for one in trust], dtype=np.str_),
         "exact": np.array(all(one.exact for one in found)),
+        "constant": np.array([one.constant for one in found], dtype=np.bool_),
         "indices": np.stack([one.indices for one in found]) if found else np.empty((0, 0, k), np.int64),
         "cosines": np.stack([one.cosines for one in found]) if found else np.empty((0, 0, k)),
         "nearest": nearest,
     }
 
 
+def _trust_to(measure: Measure) -> str:
+    kept = measure.to_json()
+    return json.dumps({name: kept[name] for name in ("value", "interval", "n", "undefined", "details")})
+
+
+def _trust_from(text: str) -> Measure:
+    kept = json.loads(text)
+    if kept["value"] is None:
+        return TRUSTWORTHINESS.undefined(kept["undefined"].removeprefix("undefined because "), kept["n"])
+    interval = None if kept["interval"] is None else (float(kept["interval"][0]), float(kept["interval"][1]))
+    return TRUSTWORTHINESS.measured(kept["value"], interval, kept["n"], kept["details"])
+
+
 def _against(reference: int, values: list[FloatArray]) -> list[FloatArray]:
     others = [one for m, one in enumerate(values) if m != reference]
     if others:
-        values[reference] = np.mean(others, axis=0)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # a sentence without a value anywhere has no mean
+            values[reference] = np.nanmean(others, axis=0)
     return values

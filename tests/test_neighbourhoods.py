@@ -156,17 +156,70 @@ def test_second_time_comes_from_the_cache_and_other_parameters_do_not(tmp_path, 
         raise Computed
 
     monkeypatch.setattr("anticollapse.neighbourhoods.project_umap", compute)
+    monkeypatch.setattr("anticollapse.neighbourhoods.trustworthiness", compute)
     again = map_sentences(given, facts, sample, QUICK, cache=cache)
     np.testing.assert_array_equal(first.projection.coordinates, again.projection.coordinates)
     np.testing.assert_array_equal(first.neighbours[0].indices, again.neighbours[0].indices)
     np.testing.assert_array_equal(first.nearest_point, again.nearest_point)
     assert again.notes == first.notes
-    assert again.trust[0].value == first.trust[0].value
+    assert [one.to_json() for one in again.trust] == [one.to_json() for one in first.trust]
     changed = [given[0] + np.float32(1e-3), given[1]]
     with pytest.raises(Computed):
         map_sentences(changed, facts, sample, QUICK, cache=cache)
     with pytest.raises(Computed):
         map_sentences(given, facts, sample, MapSettings(n_epochs=21), cache=cache)
+
+
+def test_an_encoder_that_collapsed_wholly_is_told_and_not_praised(tmp_path):
+    facts, cache = SentenceFacts.of(some_pairs(30)), ArrayCache(tmp_path)
+    given = [vectors(60), np.ones((60, 6), np.float32), vectors(60, seed=1)]
+    for _ in range(2):  # computed, and from the disk
+        report = map_sentences(given, facts, sample_sentences(facts), QUICK, k=5, cache=cache)
+        assert [measure.value is None for measure in report.trust] == [False, True, False]
+        assert "all its sentence vectors are equal" in report.trust[1].undefined
+        assert "all sentence vectors are equal" in report.overlap_measure(0, 1).undefined
+        assert report.overlap_measure(0, 2).value is not None
+        assert np.isnan(report.overlaps(0)[1]).all()
+        np.testing.assert_allclose(report.overlaps(0)[0], report.overlaps(0)[2])  # the mean of those that have one
+        assert report.moved_and_kept(0, 1) is None
+        assert any("encoder 2 are equal" in note for note in report.notes)
+
+
+def test_moved_and_kept_correlate_by_hand_and_few_sentences_have_fewer_neighbours():
+    from scipy.stats import spearmanr
+
+    facts = SentenceFacts.of(some_pairs(30))
+    report = map_sentences([vectors(60), vectors(60, seed=1)], facts, sample_sentences(facts), QUICK)
+    expected = spearmanr(report.movements(0)[1], report.overlaps(0)[1]).statistic
+    assert report.moved_and_kept(0, 1) == pytest.approx(expected)
+    assert report.k == 10
+    few = SentenceFacts.of(some_pairs(2))
+    small = map_sentences([vectors(4), vectors(4, seed=1)], few, sample_sentences(few), QUICK)
+    assert small.k == 3
+    assert small.overlap_measure(0, 1).details["k"] == 3
+
+
+def test_progress_goes_on_through_neighbours_and_shading_and_they_can_be_stopped(monkeypatch):
+    monkeypatch.setattr("anticollapse.measures.neighbours._TILE", 20)
+    facts, seen = SentenceFacts.of(some_pairs(60)), []
+    sample = sample_sentences(facts, 60)
+    given = [vectors(120), vectors(120, seed=1)]
+    map_sentences(given, facts, sample, QUICK, progress=lambda *now: seen.append(now))
+    assert seen == sorted(seen)
+    layout = 2 * 100 + 20
+    after = [done for done, total in seen if done > layout]
+    assert len(after) >= 2 * (6 + 3)  # each tile of the neighbours and of the shading is told
+    assert seen[-1] == (layout + 400, layout + 400)
+
+    class Stopped(Exception):
+        pass
+
+    def stop(done, _):
+        if done > layout + 120:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        map_sentences(given, facts, sample, QUICK, progress=stop)
 
 
 def test_one_encoder_alone_has_nothing_to_compare():

@@ -9,14 +9,19 @@ from numpy.typing import NDArray
 from sklearn.cluster import HDBSCAN
 
 from anticollapse.errors import OptionError
-from anticollapse.measures.neighbours import CentredDirections
+from anticollapse.measures.neighbours import CentredDirections, nearest_drawn
 from anticollapse.measures.principal import principal_coordinates
+from anticollapse.wording import count
 
 IntArray = NDArray[np.int64]
 
-_DIMS = ((5_000, 50), (20_000, 15), (10**9, 5))
-"""Sentences up to which that many principal components are clustered. The time grows with the square of the number
-of sentences and with their dimensions: 9 s for 10,000 × 50, 2 s for 10,000 × 15, on 2 cores."""
+MOST = 10_000
+"""Sentences that are clustered. The time grows with the square of their number and nothing else in the process runs
+meanwhile, so of more sentences a sample is clustered, and each other one joins its nearest one there."""
+
+_DIMS = ((5_000, 50), (MOST, 15))
+"""Sentences up to which that many principal components are clustered: 9 s for 10,000 × 50, 2 s for 10,000 × 15, on 2
+cores."""
 
 _MIN_SAMPLES = 5
 
@@ -30,12 +35,30 @@ class Clusters:
         sizes: Sentences of each group.
         dims: Principal components that were clustered.
         kept: Share of the variance that these components keep.
+        clustered: Sentences that the groups were found in; the others were given to them.
     """
 
     labels: IntArray
     sizes: tuple[int, ...]
     dims: int
     kept: float
+    clustered: int
+
+    @property
+    def note(self) -> str:
+        """How the groups were found, in full sentences; empty where there was nothing to look in."""
+        if not self.dims:
+            return ""
+        text = (
+            f"Groups are dense places in the {count(self.dims, 'leading principal component')} of the sentences drawn, "
+            f"which {'keeps' if self.dims == 1 else 'keep'} {self.kept:.0%} of their variance."
+        )
+        if self.clustered < len(self.labels):
+            text += (
+                f" They were found in {self.clustered:,} of these sentences; each of the others is in the group of the "
+                "nearest of these, or in none like it."
+            )
+        return text
 
     @property
     def n(self) -> int:
@@ -48,36 +71,45 @@ class Clusters:
         return float((self.labels < 0).mean()) if len(self.labels) else 0.0
 
 
-def clusters(vectors: NDArray[np.floating], *, min_size: int | None = None) -> Clusters:
+def clusters(
+    vectors: NDArray[np.floating], *, min_size: int | None = None, most: int = MOST, seed: int = 0
+) -> Clusters:
     """HDBSCAN (Campello et al. 2013, https://doi.org/10.1007/978-3-642-37456-2_14) on unit sentence vectors.
-
-    Nothing in it is random.
 
     Args:
         vectors: ``(N, d)`` sentence vectors.
-        min_size: Smallest group; default 0.5 % of the sentences, at least 5.
+        min_size: Smallest group; default 0.5 % of the sentences that are clustered, at least 5.
+        most: Sentences that are clustered; of more, a random sample is.
+        seed: Seed of that sample; nothing else is random.
 
     Raises:
         EncoderError: A vector contains NaN or infinity.
         OptionError: ``min_size`` is under 2.
     """
     space = CentredDirections.of(vectors)
-    n = len(space.rows)
+    chosen = np.arange(len(space.rows))
+    if len(chosen) > most:
+        chosen = np.sort(np.random.default_rng(seed).choice(len(chosen), most, replace=False))
+    n = len(chosen)
     least = max(5, n // 200) if min_size is None else min_size
     if least < 2:
         raise OptionError(f"groups of {least} were asked for", remedy="Ask for at least 2 sentences a group")
     labels = np.full(space.n_all, -1, np.int64)
-    dims = next(dims for limit, dims in _DIMS if n <= limit)
+    dims = next((dims for limit, dims in _DIMS if n <= limit), _DIMS[-1][1])
     if n < max(least, _MIN_SAMPLES) + 1:
-        return Clusters(labels, (), 0, 1.0)
-    reduced = principal_coordinates(space.points, dims)
+        return Clusters(labels, (), 0, 1.0, n)
+    reduced = principal_coordinates(space.points[chosen], dims)
     if not reduced.kept:  # all vectors are equal: one group, and HDBSCAN would divide by zero
         labels[space.rows] = 0
-        return Clusters(labels, (n,), 0, 1.0)
+        return Clusters(labels, (len(space.rows),), 0, 1.0, n)
     found = HDBSCAN(min_cluster_size=least, min_samples=_MIN_SAMPLES, copy=True).fit_predict(reduced.coordinates)
-    labels[space.rows] = _by_size(found.astype(np.int64))
+    labels[space.rows[chosen]] = found
+    if n < len(space.rows):
+        rest = np.delete(space.rows, chosen)
+        labels[rest] = labels[space.rows[chosen]][nearest_drawn(space, space.rows[chosen], rest)]
+    labels = _by_size(labels)
     sizes = np.bincount(labels[labels >= 0])
-    return Clusters(labels, tuple(int(size) for size in sizes), reduced.coordinates.shape[1], reduced.kept)
+    return Clusters(labels, tuple(int(size) for size in sizes), reduced.coordinates.shape[1], reduced.kept, n)
 
 
 def _by_size(found: IntArray) -> IntArray:

@@ -7,14 +7,17 @@ more the more neighbours it has in common there. Only the loop over the edges is
 anew for every fit, runs on one core, cannot be stopped, links each encoder only to those before it, and takes six
 times as long (benchmarks/map.py).
 
-All encoders draw the same random numbers: where two encoders agree, their layouts do so by construction, and what
-differs between two layouts comes from the encoders.
+All encoders draw the same random numbers: where two encoders agree wholly, their layouts do so by construction. What
+differs between two layouts is more often due to the encoders than between independent ones, but not always: a sentence
+may lie elsewhere although it keeps its neighbours, because these moved with it or because the plane has no room.
+Neighbours in the original space are the measure of what changed.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numba
@@ -29,7 +32,7 @@ from umap.umap_ import (
     smooth_knn_dist,
 )
 
-from anticollapse.measures.neighbours import Neighbours
+from anticollapse.measures.neighbours import Neighbours, alone
 
 logger = logging.getLogger(__name__)
 
@@ -106,7 +109,7 @@ def optimise(
         min_dist: How close points may lie, in units of the layout (UMAP's parameter).
         alignment: Pull towards the places under the other encoders, 0 = none.
         seed: Seed of the negative samples.
-        report: Called before each epoch.
+        report: Called before each epoch, and now and then while another map of this process has its turn.
 
     Returns:
         ``(M, n, 2)``; the same for the same arguments, whatever the number of threads.
@@ -126,9 +129,11 @@ def optimise(
     for epoch in range(n_epochs):
         report(epoch, n_epochs)
         alpha = np.float32(1 - epoch / n_epochs)
-        _epoch(
-            places, heads, tails, starts, period, due, pause, due_negative, states, a, b, alpha, np.float32(epoch)
-        )  # fmt: skip
+        # Maps that are drawn at the same time take turns by epochs.
+        with alone(partial(report, epoch, n_epochs)):
+            _epoch(
+                places, heads, tails, starts, period, due, pause, due_negative, states, a, b, alpha, np.float32(epoch)
+            )  # fmt: skip
         if len(graphs) > 1 and alignment:
             # Scaled by the step size like the rest, so that the balance does not depend on the number of epochs.
             pull = np.einsum("mon,ond->mnd", shared, places) - total * places
@@ -142,13 +147,13 @@ def _strong_edges(graph: sparse.coo_matrix, n_epochs: int) -> sparse.coo_matrix:
     return sparse.coo_matrix((graph.data[strong], (graph.row[strong], graph.col[strong])), shape=graph.shape)
 
 
-@numba.njit(fastmath=True, inline="always")
+@numba.njit(fastmath=True, inline="always", nogil=True)
 def _clipped(value):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     limit = np.float32(_CLIP)
     return limit if value > limit else (-limit if value < -limit else value)
 
 
-@numba.njit(fastmath=True)
+@numba.njit(fastmath=True, nogil=True)
 def _one_epoch(y, heads, tails, period, due, pause, due_negative, state, a, b, alpha, epoch):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     """One pass over the edges of one encoder; float32 throughout, xorshift32 for the negative samples."""
     n = np.uint32(y.shape[0])
@@ -186,7 +191,7 @@ def _one_epoch(y, heads, tails, period, due, pause, due_negative, state, a, b, a
     return state
 
 
-@numba.njit(parallel=True)
+@numba.njit(parallel=True, nogil=True)
 def _epoch(places, heads, tails, starts, period, due, pause, due_negative, states, a, b, alpha, epoch):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     """One pass for all encoders. Each works on its own layout, so the threads cannot change the result."""
     for m in numba.prange(places.shape[0]):

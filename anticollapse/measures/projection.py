@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -19,10 +20,11 @@ from anticollapse.measures.neighbours import (
     CentredDirections,
     Neighbours,
     Progress,
+    alone,
     mean_interval,
     nearest_neighbours,
 )
-from anticollapse.measures.principal import principal_coordinates, procrustes
+from anticollapse.measures.principal import PrincipalCoordinates, principal_coordinates, procrustes
 from anticollapse.measures.result import Definition, Measure
 
 Array = NDArray[np.float32]
@@ -37,6 +39,8 @@ KEEP_VARIANCE = 0.9
 STEPS_PER_GRAPH = 100
 TRUST_SAMPLE = 1000
 TRUST_NEIGHBOURS = 15
+
+ALL_EQUAL = "all its sentence vectors are equal, so no sentence is nearer than another"
 
 TRUSTWORTHINESS = Definition(
     key="trustworthiness",
@@ -137,12 +141,12 @@ def project_pca(vectors: Sequence[NDArray[np.floating]]) -> Projection:
         EncoderError: A vector contains NaN or infinity.
         OptionError: The encoders have different sentences, or there are none or more than six.
     """
-    _check(vectors)
-    return _pca([CentredDirections.of(one) for one in vectors])
+    spaces = _spaces(vectors)
+    return _pca(spaces, [principal_coordinates(space.points, 2) for space in spaces])
 
 
 def project_umap(
-    vectors: Sequence[NDArray[np.floating]],
+    vectors: Sequence[NDArray[np.floating] | CentredDirections],
     settings: MapSettings = DEFAULTS,
     *,
     progress: Progress | None = None,
@@ -151,10 +155,10 @@ def project_umap(
     """UMAP of the same sentences under one or more encoders, aligned so that the maps can be compared.
 
     Args:
-        vectors: For each of M encoders ``(n, d_m)`` vectors of the same sentences.
+        vectors: For each of M encoders ``(n, d_m)`` vectors of the same sentences, or their directions.
         settings: Parameters.
-        progress: Called with (steps done, steps).
-        cancelled: Asked now and then; True stops the work.
+        progress: Called with (steps done, steps), also while another map of this process is at work.
+        cancelled: Asked as often; True stops the work.
 
     Returns:
         The same coordinates for the same arguments on the same machine. Fewer than :data:`FEWEST` sentences stay PCA.
@@ -164,17 +168,17 @@ def project_umap(
         EncoderError: A vector contains NaN or infinity.
         OptionError: The encoders have different sentences, or there are none or more than six.
     """
-    _check(vectors)
-    spaces = [CentredDirections.of(one) for one in vectors]
-    first = _pca(spaces)
+    spaces = _spaces(vectors)
+    components = [principal_coordinates(space.points, settings.pca_dim, keep=KEEP_VARIANCE) for space in spaces]
+    first = _pca(spaces, components)
     usable = _usable(spaces)
     n = int(usable.sum())
     if n < FEWEST:
         return Projection("pca", first.coordinates, (*first.notes, f"{n} sentences are too few for UMAP: this is PCA."))
     from anticollapse.measures import layout  # numba and umap-learn take seconds to import
 
-    epochs = settings.epochs(n * len(vectors))
-    steps = STEPS_PER_GRAPH * len(vectors) + epochs
+    epochs = settings.epochs(n * len(spaces))
+    steps = STEPS_PER_GRAPH * len(spaces) + epochs
 
     def report(done: int) -> None:
         if cancelled is not None and cancelled():
@@ -183,14 +187,16 @@ def project_umap(
             progress(done, steps)
 
     graphs = []
-    for i, space in enumerate(spaces):
+    for i, (space, found) in enumerate(zip(spaces, components, strict=True)):
 
         def searched(done: int, total: int, before: int = STEPS_PER_GRAPH * i) -> None:
             report(before + (STEPS_PER_GRAPH - 10) * done // total)
 
         report(STEPS_PER_GRAPH * i)
-        graphs.append(layout.fuzzy_graph(_near(space, usable, settings, searched)))
-    before = STEPS_PER_GRAPH * len(vectors)
+        near = _near(space, found, usable, settings, searched)
+        with alone(partial(report, STEPS_PER_GRAPH * (i + 1) - 10)):
+            graphs.append(layout.fuzzy_graph(near))
+    before = STEPS_PER_GRAPH * len(spaces)
     places = layout.optimise(
         graphs,
         _start(first.coordinates[:, usable], settings.seed),
@@ -202,13 +208,13 @@ def project_umap(
     )
     if progress is not None:
         progress(steps, steps)
-    coordinates = np.full((len(vectors), len(usable), 2), np.nan, np.float32)
+    coordinates = np.full((len(spaces), len(usable), 2), np.nan, np.float32)
     coordinates[:, usable] = places - places.mean(axis=(0, 1))
     return Projection("umap", coordinates, first.notes)
 
 
 def trustworthiness(
-    vectors: NDArray[np.floating],
+    vectors: NDArray[np.floating] | CentredDirections,
     coordinates: NDArray[np.floating],
     *,
     k: int = TRUST_NEIGHBOURS,
@@ -222,19 +228,21 @@ def trustworthiness(
     each that is not among the k nearest there costs its rank beyond k.
 
     Args:
-        vectors: ``(n, d)`` sentence vectors.
+        vectors: ``(n, d)`` sentence vectors, or their directions.
         coordinates: ``(n, 2)`` the map.
         k: Neighbours; at most half the sentences.
         sample: Sentences looked at; all of them when there are no more.
         seed: Seed of the sample.
         groups: ``(n,)`` group of each sentence, for the interval: only groups count as independent.
     """
-    space = CentredDirections.of(vectors)
+    space = _space(vectors)
     rows = space.rows[np.isfinite(coordinates[space.rows]).all(axis=1)]
     n = len(rows)
     k = min(k, (n - 1) // 2)
     if k < 1:
         return TRUSTWORTHINESS.undefined("there are fewer than 3 sentences with a direction", n)
+    if space.constant:
+        return TRUSTWORTHINESS.undefined(ALL_EQUAL, n)
     chosen = np.arange(n)
     if n > sample:
         chosen = np.sort(np.random.default_rng(seed).choice(n, sample, replace=False))
@@ -265,14 +273,20 @@ def warm_up() -> None:
     project_umap(tiny, MapSettings(n_epochs=2))
 
 
-def _check(vectors: Sequence[NDArray[np.floating]]) -> None:
+def _space(vectors: NDArray[np.floating] | CentredDirections) -> CentredDirections:
+    return vectors if isinstance(vectors, CentredDirections) else CentredDirections.of(vectors)
+
+
+def _spaces(vectors: Sequence[NDArray[np.floating] | CentredDirections]) -> list[CentredDirections]:
     if not 1 <= len(vectors) <= MOST_ENCODERS:
         raise OptionError(
             f"a map of {len(vectors)} encoders was asked for", remedy=f"Choose from 1 to {MOST_ENCODERS} encoders"
         )
-    lengths = {len(one) for one in vectors}
+    spaces = [_space(one) for one in vectors]
+    lengths = {space.n_all for space in spaces}
     if len(lengths) != 1:
         raise OptionError(f"the encoders have different numbers of sentences ({sorted(lengths)})")
+    return spaces
 
 
 def _usable(spaces: Sequence[CentredDirections]) -> NDArray[np.bool_]:
@@ -283,15 +297,18 @@ def _usable(spaces: Sequence[CentredDirections]) -> NDArray[np.bool_]:
     return usable
 
 
-def _pca(spaces: Sequence[CentredDirections]) -> Projection:
+def _pca(spaces: Sequence[CentredDirections], components: Sequence[PrincipalCoordinates]) -> Projection:
     coordinates = np.full((len(spaces), spaces[0].n_all, 2), np.nan, np.float32)
     notes = []
-    for m, space in enumerate(spaces):
-        found = principal_coordinates(space.points, 2).coordinates
+    for m, (space, component) in enumerate(zip(spaces, components, strict=True)):
+        found = component.coordinates[:, :2]
         if not found.any():
-            notes.append(f"All sentence vectors of encoder {m + 1} are equal: there is nothing to see in its map.")
+            notes.append(
+                f"All sentence vectors of encoder {m + 1} are equal: there is nothing to see in its map, and how its "
+                "points lie is chance."
+            )
         flat = np.zeros((len(found), 2), np.float32)
-        flat[:, : found.shape[1]] = found[:, :2]
+        flat[:, : found.shape[1]] = found
         flat /= np.sqrt(np.mean(np.square(flat))) or 1.0
         coordinates[m, space.rows] = flat
         both = np.isfinite(coordinates[0, :, 0]) & np.isfinite(coordinates[m, :, 0])
@@ -305,16 +322,21 @@ def _pca(spaces: Sequence[CentredDirections]) -> Projection:
     return Projection("pca", coordinates, tuple(notes))
 
 
-def _near(space: CentredDirections, usable: NDArray[np.bool_], settings: MapSettings, progress: Progress) -> Neighbours:
+def _near(
+    space: CentredDirections,
+    components: PrincipalCoordinates,
+    usable: NDArray[np.bool_],
+    settings: MapSettings,
+    progress: Progress,
+) -> Neighbours:
     """Neighbours for UMAP's graph, after PCA.
 
     PCA takes the mean off, and with it the common direction of a collapsed encoder. Cosines are with that direction,
     so the centred distances of unit vectors are compared, which are those of the cosines.
     """
-    points = space.points[space.positions[usable]]
-    reduced = principal_coordinates(points, settings.pca_dim, keep=KEEP_VARIANCE).coordinates
-    k = min(settings.n_neighbors, len(points)) - 1
-    moved = CentredDirections(reduced, np.arange(len(reduced)), len(reduced))
+    reduced = components.coordinates[space.positions[usable]]
+    k = min(settings.n_neighbors, len(reduced)) - 1
+    moved = CentredDirections(reduced, np.arange(len(reduced)), len(reduced), space.constant)
     return nearest_neighbours(moved, k, seed=settings.seed, progress=progress)
 
 

@@ -54,6 +54,9 @@ def test_blocks_do_not_change_the_result(monkeypatch):
     whole = nearest_neighbours(vectors, 6)
     monkeypatch.setattr("anticollapse.measures.neighbours._BLOCK_ELEMENTS", 500)
     np.testing.assert_array_equal(nearest_neighbours(vectors, 6).indices, whole.indices)
+    monkeypatch.setattr("anticollapse.measures.neighbours._TILE", 17)
+    np.testing.assert_array_equal(nearest_neighbours(vectors, 6).indices, whole.indices)
+    np.testing.assert_array_equal(nearest_neighbours(vectors, 6).cosines, whole.cosines)
 
 
 def test_queries_are_rows_of_the_whole():
@@ -70,6 +73,50 @@ def test_duplicates_are_each_others_neighbours_but_nobody_is_their_own():
     assert (found.indices[:, 0] == (np.arange(20) + 10) % 20).all()
     assert (found.indices != np.arange(20)[:, None]).all()
     np.testing.assert_allclose(found.cosines[:, 0], 1, atol=1e-6)
+
+
+@pytest.mark.parametrize("k", [3, 10, 40])
+@pytest.mark.parametrize("queries", [None, np.array([299, 150, 151, 0, 40])])
+def test_ties_at_the_last_place_are_broken_by_the_order_of_the_rows(k, queries):
+    vectors = some_vectors(300, mean=0.3)
+    vectors[np.random.default_rng(1).permutation(300)[:170]] = vectors[7]  # more equal ones than any k
+    vectors[[5, 90, 200]] = vectors[6]
+    expected = naive_neighbours(vectors, k)
+    found = nearest_neighbours(vectors, k, queries=queries)
+    np.testing.assert_array_equal(found.indices, expected if queries is None else expected[queries])
+
+
+def test_different_rows_that_are_equally_far_go_by_order_too():
+    axes = np.eye(150, dtype=np.float32)  # every cosine is 0: far more ties than candidates
+    found = nearest_neighbours(np.vstack([axes, -axes]), 4)
+    np.testing.assert_array_equal(found.indices[100], [0, 1, 2, 3])
+    np.testing.assert_array_equal(found.indices[1], [0, 2, 3, 4])
+
+
+def test_what_float32_cannot_tell_apart_is_ranked_in_float64():
+    rng = np.random.default_rng(0)
+    angles = 0.7 + 3e-4 * rng.permutation(400)  # on a circle, whose neighbours differ by 5e-8 in the cosine
+    vectors = np.column_stack([np.cos(angles), np.sin(angles)])
+    order = np.abs(angles[:, None] - angles)
+    np.fill_diagonal(order, np.inf)
+    found = nearest_neighbours(vectors, 9)
+    got = np.take_along_axis(order, found.indices, axis=1)
+    np.testing.assert_allclose(got, np.sort(order, axis=1)[:, :9], atol=1e-7)
+
+
+def test_equal_vectors_have_no_nearer_and_no_farther():
+    equal = np.ones((30, 8), np.float32) * np.linspace(1, 3, 30, dtype=np.float32)[:, None]  # one direction
+    noisy = (np.ones((30, 8)) + 1e-8 * np.random.default_rng(0).normal(size=(30, 8))).astype(np.float32)
+    for vectors in (equal, noisy):
+        assert CentredDirections.of(vectors).constant
+        constant, other = nearest_neighbours(vectors, 3), nearest_neighbours(some_vectors(30), 3)
+        assert np.isnan(overlap(constant, other)).all()
+        assert np.isnan(overlap(other, constant.first(3))).all()
+    close = (np.ones((30, 8)) + 1e-4 * np.random.default_rng(0).normal(size=(30, 8))).astype(np.float32)
+    assert not CentredDirections.of(close).constant  # collapsed, but not wholly
+    assert (
+        mean_overlap(np.full(3, np.nan), k=3, undefined="all are equal").undefined == "undefined because all are equal"
+    )
 
 
 def test_zero_vectors_have_no_neighbours_and_are_none():
@@ -110,6 +157,26 @@ def test_progress_ends_at_the_end_and_work_can_be_stopped(monkeypatch):
         nearest_neighbours(some_vectors(), 3, cancelled=lambda: True)
 
 
+def test_progress_and_cancellation_also_within_few_queries_of_many_sentences(monkeypatch):
+    monkeypatch.setattr("anticollapse.measures.neighbours._TILE", 10)
+    space, seen, asked = CentredDirections.of(some_vectors()), [], []
+    nearest_neighbours(space, 3, queries=np.array([4]), progress=lambda *now: seen.append(now))
+    assert len(seen) == 12
+    for work in (
+        lambda **given: nearest_neighbours(space, 3, queries=np.array([4]), **given),
+        lambda **given: nearest_drawn(space, np.arange(60), np.arange(60, 120), **given),
+        lambda **given: nearest_neighbours(space, 3, exact=False, **given),
+    ):
+        asked.clear()
+        with pytest.raises(CancelledError):
+            work(cancelled=lambda: asked.append(1) or len(asked) > 1)
+    seen.clear()
+    nearest_drawn(space, np.arange(60), np.arange(60, 120), progress=lambda *now: seen.append(now))
+    assert seen == sorted(seen)
+    assert seen[-1] == (60, 60)
+    assert len(seen) == 6
+
+
 def test_bad_input_is_refused():
     with pytest.raises(OptionError, match="0 neighbours"):
         nearest_neighbours(some_vectors(), 0)
@@ -148,7 +215,9 @@ def test_interval_of_a_mean_by_hand_and_groups_widen_it():
     assert mean_interval(np.array([1.0])) is None
 
 
-def test_nearest_drawn_equals_the_double_loop():
+@pytest.mark.parametrize("tile", [7, 1 << 14])
+def test_nearest_drawn_equals_the_double_loop(tile, monkeypatch):
+    monkeypatch.setattr("anticollapse.measures.neighbours._TILE", tile)
     vectors = some_vectors(60, mean=5.0)
     vectors[50] = 0
     drawn, rest = np.arange(0, 60, 3), np.setdiff1d(np.arange(60), np.arange(0, 60, 3))
@@ -166,6 +235,33 @@ def test_clusters_find_separate_groups_largest_first_and_nothing_in_noise():
     assert found.sizes == (100, 60, 40)
     assert [set(found.labels[which == w]) for w in (1, 0, 2)] == [{0}, {1}, {2}]
     assert found.outside == 0
+
+
+def test_of_many_sentences_a_sample_is_clustered_and_the_others_join_their_nearest(monkeypatch):
+    from anticollapse.measures import clusters as module
+
+    rng, looked_at = np.random.default_rng(0), []
+    centres = rng.normal(size=(3, 12)) * 5
+    which = rng.permutation(np.repeat([0, 1, 2], [180, 300, 120]))
+    vectors = (centres[which] + 0.1 * rng.normal(size=(600, 12))).astype(np.float32)
+    vectors[5] = 0
+
+    class Counting(module.HDBSCAN):
+        def fit_predict(self, points):
+            looked_at.append(len(points))
+            return super().fit_predict(points)
+
+    monkeypatch.setattr(module, "HDBSCAN", Counting)
+    found = clusters(vectors, most=150)
+    assert looked_at == [150]  # the time grows with the square, and the interpreter waits for it
+    assert sum(found.sizes) == 599
+    assert found.labels[5] == -1
+    others = np.arange(600) != 5
+    assert [set(found.labels[(which == w) & others]) for w in (1, 0, 2)] == [{0}, {1}, {2}]
+    assert "in 150 of these sentences" in found.note
+    assert f"keep {found.kept:.0%} of their variance" in found.note
+    assert "of these sentences" not in clusters(vectors).note
+    np.testing.assert_array_equal(found.labels, clusters(vectors, most=150).labels)
 
 
 def test_clusters_of_few_equal_or_zero_vectors():

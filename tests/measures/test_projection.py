@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from sklearn.manifold import trustworthiness as sklearn_trustworthiness
@@ -69,6 +73,7 @@ def test_encoders_that_agree_up_to_a_turn_and_a_little_noise_stay_aligned():
     nearly = turned(vectors) + 0.02 * rng.normal(size=vectors.shape).astype(np.float32)
     found = project_umap([vectors, nearly])
     free = project_umap([vectors, nearly], MapSettings(alignment=0))
+    assert free.movement(0, 1).mean() > 0.1  # it is the alignment that does it, and not the start or the random numbers
     assert found.movement(0, 1).mean() <= 0.1
     assert found.movement(0, 1).mean() < 0.5 * free.movement(0, 1).mean()
 
@@ -123,6 +128,69 @@ def test_trustworthiness_limits():
     assert trustworthiness(grouped_vectors(2), np.zeros((2, 2))).undefined
     line = np.column_stack([np.cos(np.linspace(0, 1, 30)), np.sin(np.linspace(0, 1, 30))])
     assert trustworthiness(line, line).value == pytest.approx(1, abs=1e-3)
+
+
+def test_a_map_of_equal_vectors_is_neither_true_nor_untrue():
+    vectors = np.tile(np.random.default_rng(0).normal(size=(1, 16)), (80, 1))
+    places = np.random.default_rng(1).normal(size=(80, 2))
+    for equal in (vectors, vectors.astype(np.float32), vectors * np.linspace(1, 2, 80)[:, None]):
+        found = trustworthiness(equal, places)
+        assert found.value is None
+        assert found.interval is None
+        assert "all its sentence vectors are equal" in found.undefined
+        assert any("are equal: there is nothing to see" in note for note in project_pca([equal]).notes)
+    nearly = vectors + 1e-3 * np.random.default_rng(2).normal(size=vectors.shape)
+    assert trustworthiness(nearly, places).value < 0.7  # collapsed, yet there is something to be true to
+
+
+TWO_AT_ONCE = """
+import threading, numpy as np
+from anticollapse.errors import CancelledError
+from anticollapse.measures.projection import MapSettings, project_umap
+rng = np.random.default_rng(0)
+vectors = [rng.normal(size=(400, 12)).astype(np.float32) for _ in range(2)]
+alone, found = project_umap(vectors, MapSettings(n_epochs=150)).coordinates, []
+def draw():
+    found.append(project_umap(vectors, MapSettings(n_epochs=150)).coordinates)
+threads = [threading.Thread(target=draw) for _ in range(3)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+import numba
+assert numba.threading_layer() == "workqueue", numba.threading_layer()
+assert len(found) == 3 and all((one == alone).all() for one in found)
+print("all drawn")
+"""
+
+
+@pytest.mark.timeout(600)
+def test_maps_drawn_at_the_same_time_do_not_abort_the_process():
+    settings = {"NUMBA_THREADING_LAYER": "workqueue", "NUMBA_NUM_THREADS": "2", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", TWO_AT_ONCE], env=os.environ | settings, capture_output=True, text=True, check=False
+    )
+    assert done.stdout.strip() == "all drawn", done.stderr[-2000:]
+
+
+def test_waiting_for_another_map_can_be_stopped():
+    from anticollapse.measures.neighbours import alone
+
+    held, calls = alone(lambda: None), []
+    with held:
+        with pytest.raises(CancelledError):
+            project_umap([grouped_vectors(40)], QUICK, cancelled=lambda: calls.append(1) or len(calls) > 6)
+        told = []
+
+        class Stopped(Exception):
+            pass
+
+        def progress(done, total):
+            told.append((done, total))
+            if len(told) > 4:
+                raise Stopped  # as Streamlit does where a progress line is drawn
+
+        with pytest.raises(Stopped):
+            project_umap([grouped_vectors(40)], QUICK, progress=progress)
+    assert project_umap([grouped_vectors(40)], QUICK).method == "umap"
 
 
 def test_pca_is_turned_to_the_first_encoder():
