@@ -12,8 +12,10 @@ Example:
 
 from __future__ import annotations
 
+from anticollapse.runs.archive import gives_pair_scores, write_zip
 from anticollapse.runs.control import (
     delete,
+    dependants,
     duplicate,
     get,
     list_runs,
@@ -22,10 +24,9 @@ from anticollapse.runs.control import (
     start,
     stop,
     wait_for,
-    write_zip,
 )
 from anticollapse.runs.estimate import Speed, probe, steps_of
-from anticollapse.runs.queue import needs_pump, pump
+from anticollapse.runs.queue import held_up, judge, needs_pump, pump
 from anticollapse.runs.settings import RunSettings
 from anticollapse.runs.store import Listing, Request, Run, State, log_tail, read_metrics
 
@@ -37,8 +38,12 @@ __all__ = [
     "Speed",
     "State",
     "delete",
+    "dependants",
     "duplicate",
     "get",
+    "gives_pair_scores",
+    "held_up",
+    "judge",
     "list_runs",
     "log_tail",
     "needs",

@@ -3,27 +3,32 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import shutil
-import signal
 import time
-import zipfile
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 from anticollapse.data import PairSet
 from anticollapse.encoding import checkpoint_root, list_encoders, resolve_encoder
 from anticollapse.errors import DataError, OptionError, RunError
-from anticollapse.runs import store
-from anticollapse.runs.process import is_alive, send
-from anticollapse.runs.queue import pump, pump_locked, settle
+from anticollapse.runs import stopping, store
+from anticollapse.runs.queue import judge, needs_pump, no_room, pump, pump_locked, settle
 from anticollapse.runs.settings import RunSettings
-from anticollapse.runs.store import Request, Run
+from anticollapse.runs.store import Listing, Request, Run
 
 if TYPE_CHECKING:
     from anticollapse.training import TrainingOptions, Variant
 
+logger = logging.getLogger(__name__)
+
 WAIT_STEP = 0.1
+LOOK_STEP = 1.0
+"""Seconds between two looks at the whole queue while one run is waited for."""
+LAST_SECONDS = 5.0
+"""What a process that got SIGKILL has to vanish."""
 
 
 def start(
@@ -53,7 +58,7 @@ def start(
         device: ``cpu``, ``cuda``, …; default: a GPU where there is one.
         confined: Accept no backbone outside the root (for names that come from the app).
         root: The checkpoint root.
-        settings: Limits; default: those of the environment.
+        settings: Limits; default: those of the environment. What belongs to a run stays with it.
 
     Returns:
         The run, queued or running.
@@ -115,17 +120,17 @@ def stop(run_id: str, *, wait: bool = False, root: Path | None = None, settings:
         The run as it is now.
 
     Raises:
-        RunError: If there is no such run.
+        RunError: If there is no such run, or nothing can be written.
     """
     root = root or checkpoint_root()
     settings = settings or RunSettings.from_environment()
-    with store.locked(root):
+    with store.writing(root), store.locked(root):
         run = settle(store.read(store.folder_of(run_id, root)))
         if run.state == "queued":
             run = dataclasses.replace(run, state="stopped", reason="Taken out of the queue by you.", ended=time.time())
-            store.write(run)
+            store.write_last(run)
         elif run.state == "running":
-            store.write_json(run.folder / store.STOP, {"asked": time.time()})
+            stopping.ask(run, settings.grace_seconds)
     if run.state == "running" and wait:
         run = _see_it_end(run, root, settings)
     return run
@@ -137,22 +142,24 @@ def resume(run_id: str, *, root: Path | None = None, settings: RunSettings | Non
     Args:
         run_id: Which one.
         root: The checkpoint root.
-        settings: Limits.
+        settings: Limits, for this start of it and the queue.
 
     Raises:
-        RunError: If there is no such run, it has not ended or is done, or the queue is full.
+        RunError: If there is no such run, nothing can be written, it has not ended or is done, or the queue is full.
     """
     root = root or checkpoint_root()
     settings = settings or RunSettings.from_environment()
-    with store.locked(root):
+    with store.writing(root), store.locked(root):
         run = settle(store.read(store.folder_of(run_id, root)))
         if run.state not in store.RESUMABLE:
             raise RunError(f'the run "{run.name}" is {run.state}, so there is nothing to resume')
         runs = store.all_runs(root)
         _check_room(runs, root, settings)
-        again = dataclasses.replace(run, state="queued", reason="", ticket=_next_ticket(runs), worker=None, ended=None)
+        again = dataclasses.replace(
+            run, state="queued", reason="", ticket=_next_ticket(runs), worker=None, ended=None, limits=settings.limits
+        )
         store.write(again)
-        pump_locked(root, settings)
+        _move_on(root, settings)
         return store.read(run.folder)
 
 
@@ -204,43 +211,72 @@ def delete(run_id: str, *, root: Path | None = None) -> None:
         root: The checkpoint root.
 
     Raises:
-        RunError: If there is no such run, or it is running.
+        RunError: If there is no such run, it is running, or others that have not come to their end start from it.
     """
     root = root or checkpoint_root()
-    with store.locked(root):
-        run = settle(store.read(store.folder_of(run_id, root)))
-        if run.state == "running":
+    with store.writing(root), store.locked(root):
+        folder = store.folder_of(run_id, root)
+        run = next(one for one in store.all_runs(root) if one.id == run_id)
+        # Not settled: on a full disk that cannot be written, and to delete is what helps there.
+        if judge(run).state == "running":
             raise RunError(f'the run "{run.name}" is running', remedy="Stop it first")
+        if others := dependants(run_id, root=root):
+            names = ", ".join(f'"{one.name}" ({one.state})' for one in others[:5])
+            raise RunError(
+                f'other runs start from the encoder of "{run.name}" and still need it: {names}',
+                remedy="Delete those first, or let them be done",
+            )
         # First out of sight in one step, so that nobody ever sees half a run.
-        gone = root / f".deleted-{run.id}"
+        gone = root / f"{store.DELETED}{run_id}"
         shutil.rmtree(gone, ignore_errors=True)
-        run.folder.rename(gone)
+        folder.rename(gone)
     shutil.rmtree(gone, ignore_errors=True)
+
+
+def dependants(run_id: str, *, root: Path | None = None) -> list[Run]:
+    """The runs that start from a run's encoder and are not done: waiting, running, or to be resumed.
+
+    Args:
+        run_id: The run whose encoder it is.
+        root: The checkpoint root.
+    """
+    return [run for run in store.all_runs(root) if run.request.backbone == run_id and run.state != "done"]
 
 
 def get(run_id: str, *, root: Path | None = None) -> Run:
     """The run with this id, as it is now.
 
     Raises:
-        RunError: If there is none.
+        RunError: If there is none, or the queue has to be moved on and cannot be written.
     """
-    run = store.read(store.folder_of(run_id, root))
-    if run.state == "running" and not (run.worker and is_alive(run.worker, run.heartbeat)):
-        pump(root)
-        run = store.read(run.folder)
+    root = root or checkpoint_root()
+    return _now(store.folder_of(run_id, root), root, Listing(root))
+
+
+def _now(folder: Path, root: Path, listing: Listing) -> Run:
+    run = store.read(folder)
+    if run.has_ended:
+        return run
+    settings = RunSettings.from_environment()
+    # What runs is looked at by itself; what waits may wait for one that is dead.
+    if needs_pump([run] if run.state == "running" else listing.runs(), settings):
+        pump(root, settings)
+        return store.read(folder)
     return run
 
 
 def list_runs(root: Path | None = None) -> list[Run]:
     """All runs, the newest first; dead ones are marked as lost and waiting ones started first.
 
-    Raises:
-        RunError: If the root cannot be written.
+    Where nothing can be written, the runs are listed as they are all the same.
     """
     root = root or checkpoint_root()
     if any(not run.has_ended for run in store.all_runs(root)):
-        pump(root)
-    return store.all_runs(root)
+        try:
+            pump(root)
+        except RunError as error:
+            logger.warning("%s", error)
+    return [judge(run) for run in store.all_runs(root)]
 
 
 def wait_for(run_id: str, *, timeout: float | None = None, root: Path | None = None) -> Run:
@@ -252,106 +288,82 @@ def wait_for(run_id: str, *, timeout: float | None = None, root: Path | None = N
         root: The checkpoint root.
 
     Raises:
-        RunError: If there is no such run.
+        RunError: If there is no such run, or the queue has to be moved on and cannot be written.
         TimeoutError: If it has not ended by then.
     """
     began = time.monotonic()
-    while not (run := get(run_id, root=root)).has_ended:
+    root = root or checkpoint_root()
+    listing = Listing(root, every=LOOK_STEP)
+    while not (run := _now(store.folder_of(run_id, root), root, listing)).has_ended:
         if timeout is not None and time.monotonic() - began > timeout:
             raise TimeoutError(f"run {run_id} is {run.state} after {timeout:g} s")
         time.sleep(WAIT_STEP)
     return run
 
 
-def write_zip(run: Run, stream: IO[bytes]) -> None:
-    """Write a run's encoder as a zip of one folder that ``SentenceTransformer`` loads.
-
-    A scorer of pairs also has its head in it, for :func:`anticollapse.training.load_pair_scorer`.
-
-    Args:
-        run: A run with an encoder.
-        stream: Where to.
-
-    Raises:
-        RunError: If there is no encoder yet.
-    """
-    if not run.has_model:
-        raise RunError(f'the run "{run.name}" has no encoder yet')
-    top = f"{run.request.variant}-{run.id[:8]}"
-    heads = run.folder / "heads"
-    scorer = _variant(run.request.variant, {}).gives == "pair scores"
-    parts = [(run.folder / store.MODEL, f"{top}/{store.MODEL}" if scorer else top)]
-    if scorer and heads.is_dir():
-        parts.append((heads, f"{top}/heads"))
-    # Weights do not shrink, so nothing is compressed.
-    with zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED) as archive:
-        for folder, inside in parts:
-            for file in sorted(folder.rglob("*")):
-                if file.is_file() and not file.name.startswith("."):
-                    archive.write(file, f"{inside}/{file.relative_to(folder).as_posix()}")
-
-
 def _enqueue(
     request: Request, name: str, pairs: PairSet, dev: PairSet | None, root: Path, settings: RunSettings
 ) -> Run:
     run_id = store.new_id()
-    temporary = root / f".new-{run_id}"
+    temporary = root / f"{store.NEW}{run_id}"
     try:
-        with store.locked(root):
-            _check_room(store.all_runs(root), root, settings)
-        # Writing a million pairs takes seconds; nobody has to wait for that.
-        temporary.mkdir(parents=True)
-        store.save_pairs(temporary / store.TRAIN, pairs)
-        if dev is not None:
-            store.save_pairs(temporary / store.DEV, dev)
-        with store.locked(root):
-            runs = store.all_runs(root)
-            _check_room(runs, root, settings)
-            run = Run(
-                id=run_id,
-                name=_free_name(name, runs, root),
-                folder=root / run_id,
-                state="queued",
-                request=request,
-                ticket=_next_ticket(runs),
-                created=time.time(),
-            )
-            store.write_json(temporary / store.RUN, run.to_json())
-            temporary.rename(run.folder)
-            pump_locked(root, settings)
-            return store.read(run.folder)
-    except OSError as error:
-        raise RunError(
-            f"the run cannot be written ({error.strerror or error})", where=str(root), remedy="Make room on the disk"
-        ) from error
+        with store.writing(root), ExitStack() as stack:
+            with store.locked(root):
+                _check_room(store.all_runs(root), root, settings)
+                temporary.mkdir(parents=True)
+                stack.enter_context(store.held(temporary))
+            # Writing a million pairs takes seconds; nobody has to wait for that.
+            store.save_pairs(temporary / store.TRAIN, pairs)
+            if dev is not None:
+                store.save_pairs(temporary / store.DEV, dev)
+            with store.locked(root):
+                runs = store.all_runs(root)
+                _check_room(runs, root, settings)
+                run = Run(
+                    id=run_id,
+                    name=_free_name(name, runs, root),
+                    folder=root / run_id,
+                    state="queued",
+                    request=request,
+                    ticket=_next_ticket(runs),
+                    created=time.time(),
+                    limits=settings.limits,
+                )
+                for file in (store.REQUEST, store.RUN):
+                    store.write_json(temporary / file, run.to_json())
+                temporary.rename(run.folder)
+                _move_on(root, settings)
+                return store.read(run.folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _move_on(root: Path, settings: RunSettings) -> None:
+    """Pump; what was asked for stands in the queue, whatever comes of that."""
+    try:
+        pump_locked(root, settings)
+    except OSError as error:
+        logger.warning("the queue cannot be moved on: %s", error)
 
 
 def _check_room(runs: list[Run], root: Path, settings: RunSettings) -> None:
     waiting = sum(run.state == "queued" for run in runs)
     if waiting >= settings.max_queued:
         raise RunError(f"the queue is full: {waiting} runs are waiting", remedy="Wait, or take one out of the queue")
-    free = shutil.disk_usage(root).free >> 20
-    if free < settings.keep_free_mb:
-        raise RunError(
-            f"the disk is nearly full: {free:,} MiB are free, and {settings.keep_free_mb:,} are to stay free",
-            where=str(root),
-            remedy="Delete runs that you do not need",
-        )
+    if obstacle := no_room(root, settings):
+        raise RunError(obstacle, where=str(root), remedy="Delete runs that you do not need")
 
 
 def _see_it_end(run: Run, root: Path, settings: RunSettings) -> Run:
-    """Wait; then SIGTERM; then SIGKILL to the group."""
-    for number in (signal.SIGTERM, signal.SIGKILL, None):
-        deadline = time.monotonic() + (settings.grace_seconds if number is not None else 5.0)
-        while time.monotonic() < deadline:
-            now = get(run.id, root=root)
-            if now.has_ended or now.attempts != run.attempts:
-                return now
-            time.sleep(WAIT_STEP)
-        if number is not None and run.worker is not None:
-            send(run.worker, number)
+    """Wait; who looks at it sends what is due."""
+    request = stopping.asked(run, settings)
+    left = LAST_SECONDS + (0.0 if request is None else 2 * request.grace - request.seconds)
+    deadline = time.monotonic() + left
+    while time.monotonic() < deadline:
+        now = get(run.id, root=root)
+        if now.has_ended or now.attempts != run.attempts:
+            return now
+        time.sleep(WAIT_STEP)
     return get(run.id, root=root)
 
 

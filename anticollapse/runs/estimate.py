@@ -11,7 +11,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,14 +19,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from anticollapse.data import PairSet
-from anticollapse.encoding import checkpoint_root
+from anticollapse.encoding import checkpoint_root, resolve_encoder
 from anticollapse.errors import RunError
 from anticollapse.runs import store
 from anticollapse.runs.queue import THREAD_VARIABLES
 from anticollapse.runs.settings import RunSettings
 
 if TYPE_CHECKING:
-    from anticollapse.training import TrainingOptions, Variant
+    from anticollapse.training import Event, TrainingOptions, Variant
 
 PROBE_STEPS = 4
 """Steps before and after the first evaluation; only those after it are timed, as the first ones warm up."""
@@ -40,11 +40,12 @@ class Speed:
     """What a probe measured.
 
     Attributes:
-        setup: Seconds until the first step, the start of the process and the backbone's measuring included.
+        setup: Seconds until the first step, the start of the process included, the backbone's evaluation not.
         step: Seconds a step.
-        look: Seconds for one evaluation with its checkpoint, on the probe's dev pairs.
-        dev_share: Part of the dev pairs that the probe looked at.
+        look: Seconds for one evaluation, on the probe's dev pairs.
+        dev_share: Part of what a run evaluates on that the probe looked at.
         threads: With how many CPU threads.
+        write: Seconds to write the encoder and the checkpoint after an evaluation; the dev pairs do not matter for it.
     """
 
     setup: float
@@ -52,15 +53,16 @@ class Speed:
     look: float
     dev_share: float
     threads: int
+    write: float = 0.0
 
     def seconds(self, steps: int, looks: int) -> float:
         """Time of a run in seconds; patience may end it earlier.
 
         Args:
             steps: Optimizer steps.
-            looks: Evaluations on dev.
+            looks: Evaluations on dev; the backbone's, before the first step, is one more.
         """
-        return self.setup + steps * self.step + looks * self.look / self.dev_share
+        return self.setup + steps * self.step + looks * self.write + (looks + 1) * self.look / self.dev_share
 
 
 def steps_of(variant: Variant, options: TrainingOptions, pairs: PairSet) -> tuple[int, int]:
@@ -86,6 +88,7 @@ def probe(
     *,
     dev: PairSet | None = None,
     options: TrainingOptions | None = None,
+    confined: bool = False,
     root: Path | None = None,
     settings: RunSettings | None = None,
 ) -> Speed:
@@ -97,13 +100,18 @@ def probe(
         pairs: On what; a part of them is used.
         dev: Measured on what; a part of them is used.
         options: Batch size, precision and so on; its steps do not matter.
+        confined: Accept no backbone outside the root (for names that come from the app).
         root: The checkpoint root.
         settings: For the number of threads.
 
     Raises:
+        EncoderError: If there is no such backbone.
         RunError: If the probe fails; the message is the training's own.
     """
     from anticollapse.training import TrainingOptions
+
+    root = root or checkpoint_root()
+    backbone = str(resolve_encoder(backbone, root=root, confined=confined))
 
     settings = settings or RunSettings.from_environment()
     options = options or TrainingOptions()
@@ -127,9 +135,18 @@ def probe(
             "options": {**kept, "steps": 2 * PROBE_STEPS, "evaluate_every": PROBE_STEPS, "threads": threads},
         }
         store.write_json(folder / "request.json", request)
-        answer = _run(folder, root or checkpoint_root(), threads)
-    share = 1.0 if dev is None or dev_part is None else dev_part.n / max(dev.n, 1)
-    return Speed(setup=answer["setup"], step=answer["step"], look=answer["look"], dev_share=share, threads=threads)
+        answer = _run(folder, root, threads)
+    share = _looked_at(part, dev_part) / max(_looked_at(pairs, dev), 1)
+    return Speed(**answer, dev_share=share, threads=threads)
+
+
+def _looked_at(pairs: PairSet, dev: PairSet | None) -> int:
+    """How much an evaluation encodes: graded dev pairs, else a sample of sentences."""
+    from anticollapse.training.evaluation import MAX_SENTENCES
+
+    if dev is not None and dev.labelled and dev.has_pairs:
+        return dev.n
+    return min(len((pairs if dev is None else dev).sentences), MAX_SENTENCES)
 
 
 def _part(pairs: PairSet, n: int) -> PairSet:
@@ -171,15 +188,14 @@ def main(folder: Path) -> None:
     import psutil
 
     from anticollapse.errors import AntiCollapseError
-    from anticollapse.training import Event, TrainingOptions, get_variant, train
+    from anticollapse.training import TrainingOptions, get_variant, train
 
     request = json.loads((folder / "request.json").read_text(encoding="utf-8"))
-    times: list[tuple[str, float, float | None]] = []
+    heard: list[tuple[float, Event]] = []
 
     def hear(event: Event) -> None:
-        times.append((event.kind, time.perf_counter(), event.values.get("items_per_second")))
+        heard.append((time.perf_counter(), event))
 
-    batch = 0
     setup_before = time.time() - psutil.Process().create_time()
     began = time.perf_counter()
     pairs = store.read_pairs_of(folder / store.TRAIN)
@@ -201,16 +217,32 @@ def main(folder: Path) -> None:
     except AntiCollapseError as error:
         store.write_json(folder / "answer.json", {"error": str(error)})
         return
-    start = next(at for kind, at, _ in times if kind == "start")
-    looks = [(at, rate) for kind, at, rate in times if kind == "evaluation"]
-    step = batch / (looks[-1][1] or float("nan"))
-    between = looks[-1][0] - looks[0][0]
-    answer = {
-        "setup": setup_before + start - began,
+    store.write_json(folder / "answer.json", times_of(heard, began=began - setup_before, batch=batch))
+
+
+def times_of(heard: Sequence[tuple[float, Event]], *, began: float, batch: int) -> dict[str, float]:
+    """What the events of a probe say about the time of a run's parts.
+
+    Args:
+        heard: When each was heard, in seconds, and what.
+        began: When the process began, on the same clock.
+        batch: Items a step.
+
+    Returns:
+        Seconds: ``setup``, ``step``, ``look`` and ``write`` as in :class:`Speed`.
+    """
+    (first, _), (last, end) = [(at, event) for at, event in heard if event.kind == "evaluation"][-2:]
+    # The last step is told as progress, just before the evaluation after it begins.
+    stepped = max(at for at, event in heard if event.kind == "progress" and at <= last)
+    step = batch / (end.values["items_per_second"] or float("nan"))
+    look = last - stepped
+    start = next(at for at, event in heard if event.kind == "start")
+    return {
+        "setup": max(start - began - look, 0.0),
         "step": step,
-        "look": max(between - PROBE_STEPS * step, 0.0),
+        "look": look,
+        "write": max(stepped - first - PROBE_STEPS * step, 0.0),
     }
-    store.write_json(folder / "answer.json", answer)
 
 
 if __name__ == "__main__":

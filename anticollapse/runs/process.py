@@ -74,6 +74,24 @@ def send(worker: Worker, number: signal.Signals) -> None:
             os.killpg(worker.pid, number)
 
 
+def since_boot() -> float:
+    """Seconds since this machine was started: the same clock for all processes, and nobody can set it."""
+    if hasattr(time, "CLOCK_BOOTTIME"):
+        return time.clock_gettime(time.CLOCK_BOOTTIME)
+    return time.monotonic()  # counts from boot too where there is no other
+
+
+def age(worker: Worker) -> float | None:
+    """Seconds since a process of this place was started; None where it does not say that in ticks.
+
+    Args:
+        worker: As :func:`identify` gave it.
+    """
+    if not worker.started.isdigit():
+        return None
+    return since_boot() - int(worker.started) / os.sysconf("SC_CLK_TCK")
+
+
 def this_place() -> str:
     """Name of this boot of this machine and of its namespace of pids."""
     boot = _read("/proc/sys/kernel/random/boot_id") or f"{os.uname().nodename}"

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from anticollapse.errors import OptionError
 
 PREFIX = "ANTICOLLAPSE_RUNS_"
+LIMITS = ("max_hours", "keep_free_mb", "threads", "niceness", "grace_seconds")
+"""What belongs to a run and stays with it from the queue to its end; the others belong to the queue."""
 MOST_NICE = 19
 
 
@@ -21,7 +25,8 @@ class RunSettings:
         max_queued: Runs that wait at most.
         max_hours: Wall-clock time of one run in hours; then it stops with the best checkpoint kept.
         keep_free_mb: Space on the disk, in MiB, that is left free; below it no run starts and a running one stops.
-        threads: CPU threads of a training; 0 leaves one core to the interface (cores − 1, at least 1).
+        threads: CPU threads of a training; 0 leaves one core to the interface and shares the others among the trainings
+            that run at the same time (cores − 1, divided by ``at_once``, at least 1).
         niceness: What a training's process yields to others (0 = nothing, 19 = all it can): 10 lets the interface go
             first where both want the same core; a machine that does nothing else can take 0.
         grace_seconds: Time a run has to stop by itself before it is told by a signal, and again before it is ended.
@@ -78,7 +83,24 @@ class RunSettings:
     @property
     def thread_count(self) -> int:
         """CPU threads of a training, the default worked out."""
-        return self.threads or max(1, cores() - 1)
+        return self.threads or max(1, (cores() - 1) // self.at_once)
+
+    @property
+    def limits(self) -> dict[str, Any]:
+        """What belongs to a run."""
+        return {name: getattr(self, name) for name in LIMITS}
+
+    def with_limits(self, limits: Mapping[str, Any]) -> RunSettings:
+        """These settings with the limits that a run has of its own.
+
+        Args:
+            limits: As :attr:`limits` gave them; what is missing stays as it is.
+        """
+        return dataclasses.replace(self, **{name: limits[name] for name in LIMITS if name in limits})
+
+    def to_environment(self) -> dict[str, str]:
+        """Variables from which :meth:`from_environment` makes the same settings."""
+        return {PREFIX + field.name.upper(): str(getattr(self, field.name)) for field in dataclasses.fields(self)}
 
 
 def cores() -> int:

@@ -1,6 +1,7 @@
 """Run folders: what is in them, how it is written and read.
 
-``ROOT/<32 hexadecimal digits>/``: ``run.json`` (request, state, process, heartbeat, progress), ``train.json`` and
+``ROOT/<32 hexadecimal digits>/``: ``run.json`` (request, state, process, heartbeat, progress), ``request.json`` (the
+same as it was put into the queue; written once, to go on from when ``run.json`` is damaged), ``train.json`` and
 ``dev.json`` (the sentence pairs), ``metrics.jsonl``, ``log.txt``, ``checkpoint/`` and ``model/``.
 
 Who writes ``run.json``: while a run is running, its worker alone; at any other time whoever holds :func:`locked`.
@@ -14,144 +15,90 @@ import fcntl
 import json
 import logging
 import os
-import re
+import shutil
 import threading
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from anticollapse.data import PairSet
 from anticollapse.encoding import checkpoint_root
 from anticollapse.errors import RunError
-from anticollapse.runs.process import Worker
+from anticollapse.runs.description import (
+    DEV,
+    ENDED,
+    ID,
+    LOG,
+    MAX_NAME,
+    METRICS,
+    MODEL,
+    RESUMABLE,
+    RUN,
+    STATES,
+    STOP,
+    TRAIN,
+    Request,
+    Run,
+    State,
+)
+
+__all__ = [
+    "DELETED",
+    "DEV",
+    "ENDED",
+    "ID",
+    "LOCK",
+    "LOG",
+    "MAX_NAME",
+    "METRICS",
+    "MODEL",
+    "NEW",
+    "REQUEST",
+    "RESUMABLE",
+    "RUN",
+    "SPARE",
+    "SPARE_BYTES",
+    "STATES",
+    "STOP",
+    "TRAIN",
+    "Listing",
+    "Request",
+    "Run",
+    "State",
+    "all_runs",
+    "folder_of",
+    "held",
+    "locked",
+    "log_tail",
+    "new_id",
+    "put_spare",
+    "read",
+    "read_metrics",
+    "read_pairs_of",
+    "save_pairs",
+    "size_of",
+    "sweep",
+    "unreadable",
+    "write",
+    "write_json",
+    "write_last",
+    "writing",
+]
 
 logger = logging.getLogger(__name__)
 
-State = Literal["queued", "running", "done", "stopped", "failed", "lost"]
-STATES: tuple[State, ...] = ("queued", "running", "done", "stopped", "failed", "lost")
-ENDED: tuple[State, ...] = ("done", "stopped", "failed", "lost")
-RESUMABLE: tuple[State, ...] = ("stopped", "failed", "lost")
-
-ID = re.compile(r"[0-9a-f]{32}")
-RUN, TRAIN, DEV, METRICS, LOG, STOP, MODEL = (
-    "run.json", "train.json", "dev.json", "metrics.jsonl", "log.txt", "stop", "model",
-)  # fmt: skip
 SPARE = ".spare"
 """A block of disk that a run gives back to be able to say that the disk is full."""
 SPARE_BYTES = 1 << 16
+REQUEST = "request.json"
+NEW, DELETED = ".new-", ".deleted-"
+"""How folders begin that are no run yet, or none any more."""
 LOCK = ".runs.lock"
-SCHEMA = 1
-MAX_NAME = 80
-
-
-@dataclass(frozen=True, kw_only=True)
-class Request:
-    """What is to be trained, all plain JSON types.
-
-    Attributes:
-        variant: Id of the variant.
-        parameters: Values of its parameters.
-        options: Fields of :class:`~anticollapse.training.TrainingOptions` that differ from their defaults.
-        backbone: Name or folder of the encoder to start from.
-        data: Name, rows and digest of the training pairs.
-        dev: The same of the dev pairs, or None.
-        device: ``cpu``, ``cuda``, … or None for what is there.
-    """
-
-    variant: str
-    parameters: Mapping[str, Any]
-    options: Mapping[str, Any]
-    backbone: str
-    data: Mapping[str, Any]
-    dev: Mapping[str, Any] | None = None
-    device: str | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Run:
-    """One run as its folder describes it.
-
-    Attributes:
-        id: 32 hexadecimal digits, the name of its folder.
-        name: What people call it; never a path.
-        folder: Where it is.
-        state: Where it stands.
-        reason: Why, a full sentence; empty when there is nothing to say.
-        request: What is trained.
-        ticket: Place in the queue; the smallest waiting one is next.
-        created: Seconds since 1970.
-        started: When it was last started, or None.
-        ended: When it last ended, or None.
-        worker: The process of the last start, or None.
-        heartbeat: When the worker last wrote, seconds since 1970.
-        progress: Step, measures, time left.
-        attempts: Times it was started.
-        threads: CPU threads of the last start.
-    """
-
-    id: str
-    name: str
-    folder: Path
-    state: State
-    request: Request
-    ticket: int
-    created: float
-    reason: str = ""
-    started: float | None = None
-    ended: float | None = None
-    worker: Worker | None = None
-    heartbeat: float = 0.0
-    progress: Mapping[str, Any] = field(default_factory=dict)
-    attempts: int = 0
-    threads: int = 0
-
-    @property
-    def has_ended(self) -> bool:
-        """Whether nothing more happens by itself."""
-        return self.state in ENDED
-
-    @property
-    def has_model(self) -> bool:
-        """Whether there is an encoder to use."""
-        return (self.folder / MODEL / "modules.json").is_file()
-
-    @property
-    def stop_asked(self) -> bool:
-        """Whether somebody asked it to stop."""
-        return (self.folder / STOP).exists()
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain JSON types, as in ``run.json``."""
-        plain = {"schema": SCHEMA, **dataclasses.asdict(self)}
-        plain.pop("folder")
-        return plain
-
-    @classmethod
-    def from_json(cls, plain: Mapping[str, Any], folder: Path) -> Run:
-        """Back from ``run.json``.
-
-        Raises:
-            RunError: If it is not one of ours.
-        """
-        try:
-            if plain["schema"] != SCHEMA or plain["state"] not in STATES or plain["id"] != folder.name:
-                raise ValueError(plain["schema"])
-            values = {f.name: plain[f.name] for f in dataclasses.fields(cls) if f.name in plain}
-            values["request"] = Request(**plain["request"])
-            values["worker"] = Worker(**plain["worker"]) if plain.get("worker") else None
-            return cls(**values, folder=folder)
-        except (KeyError, TypeError, ValueError) as error:
-            raise RunError(
-                f"the description of the run cannot be used ({type(error).__name__}: {error})",
-                where=str(folder / RUN),
-                remedy="Delete the folder if you do not need it",
-            ) from error
 
 
 @contextmanager
@@ -173,6 +120,59 @@ def locked(root: Path) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def writing(root: Path) -> Iterator[None]:
+    """What is written within raises an error that a person can do something about.
+
+    Raises:
+        RunError: Instead of an OSError.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise RunError(
+            f"the runs cannot be written ({error.strerror or error})", where=str(root), remedy="Make room on the disk"
+        ) from error
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Hold a folder that is being made, so that :func:`sweep` leaves it alone; the kernel ends that with its holder.
+
+    Raises:
+        OSError: If somebody else holds it.
+    """
+    number = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(number)
+
+
+def sweep(root: Path) -> None:
+    """Remove what killed processes left half-made or half-deleted; for who holds the lock.
+
+    Args:
+        root: The checkpoint root.
+    """
+    for folder in root.glob(f"{DELETED}*"):
+        shutil.rmtree(folder, ignore_errors=True)
+    for folder in root.glob(f"{NEW}*"):
+        with contextlib.suppress(OSError), held(folder):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def size_of(folder: Path) -> int:
+    """Bytes in a folder; files that vanish meanwhile count as nothing."""
+    total = 0
+    for place, _, names in os.walk(folder):
+        for name in names:
+            with contextlib.suppress(OSError):
+                total += Path(place, name).lstat().st_size
+    return total
+
+
 def new_id() -> str:
     """32 hexadecimal digits that nobody can guess."""
     return uuid.uuid4().hex
@@ -187,24 +187,72 @@ def folder_of(run_id: str, root: Path | None = None) -> Path:
     if not ID.fullmatch(run_id):
         raise RunError(f'"{run_id[:80]}" is no run', remedy="Run ids have 32 hexadecimal digits; see the list of runs")
     folder = (root or checkpoint_root()) / run_id
-    if not (folder / RUN).is_file():
+    if not _is_run(folder):
         raise RunError(f"there is no run {run_id}", remedy="It may have been deleted; see the list of runs")
     return folder
 
 
+def _is_run(folder: Path) -> bool:
+    return any((folder / name).is_file() for name in (RUN, REQUEST))
+
+
 def read(folder: Path) -> Run:
-    """Read a run.
+    """Read a run; of one whose description is damaged, what was asked for.
 
     Raises:
         RunError: If it cannot be read.
     """
     try:
-        plain = json.loads((folder / RUN).read_text(encoding="utf-8"))
+        return _read(folder, RUN)
+    except RunError as error:
+        if isinstance(error.__cause__, OSError) and not isinstance(error.__cause__, FileNotFoundError):
+            raise  # the file may be as it should be
+        try:
+            asked = _read(folder, REQUEST)
+        except RunError:
+            raise error from None
+        reason = "Its description was damaged, as happens when a machine goes down. It can be resumed"
+        # A second attempt goes on from the checkpoint where there is one, a first one does not expect any.
+        return dataclasses.replace(
+            asked, state="lost", reason=f"{reason} with what was asked for.", attempts=1, ended=_changed(folder)
+        )
+
+
+def _read(folder: Path, name: str) -> Run:
+    try:
+        plain = json.loads((folder / name).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise RunError(f"the run cannot be read ({error})", where=str(folder)) from error
     if not isinstance(plain, dict):
-        raise RunError("the description of the run is no object", where=str(folder / RUN))
+        raise RunError("the description of the run is no object", where=str(folder / name))
     return Run.from_json(plain, folder)
+
+
+def unreadable(folder: Path, error: RunError) -> Run:
+    """What stands in the list for a run that cannot be read: it can be seen, and deleted.
+
+    Args:
+        folder: Its folder.
+        error: Why it cannot be read.
+    """
+    why = f"{error.what[0].upper()}{error.what[1:]}"
+    return Run(
+        id=folder.name,
+        name=f"unreadable {folder.name[:8]}",
+        folder=folder,
+        state="failed",
+        reason=f"{why}. All that can be done here is to delete it.",
+        request=Request(variant="", parameters={}, options={}, backbone="", data={"name": "–", "n": 0}),
+        ticket=0,
+        created=_changed(folder),
+    )
+
+
+def _changed(folder: Path) -> float:
+    try:
+        return folder.stat().st_mtime
+    except OSError:
+        return 0.0
 
 
 def write(run: Run, *, durable: bool = True) -> None:
@@ -241,9 +289,12 @@ def write_json(file: Path, value: object, *, durable: bool = True) -> None:
 
 
 def put_spare(folder: Path) -> None:
-    """Reserve the block that :func:`write_last` can fall back on; no room for it is no error here."""
-    with contextlib.suppress(OSError):
-        (folder / SPARE).write_bytes(os.urandom(SPARE_BYTES))
+    """Reserve the block that :func:`write_last` can fall back on.
+
+    Raises:
+        OSError: If there is no room for it.
+    """
+    (folder / SPARE).write_bytes(os.urandom(SPARE_BYTES))
 
 
 def write_last(run: Run) -> None:
@@ -315,7 +366,7 @@ class Listing:
         self._lock = threading.Lock()
 
     def runs(self, *, fresh: bool = False) -> list[Run]:
-        """All runs, the newest first; what cannot be read is left out and logged.
+        """All runs, the newest first; one that cannot be read says why.
 
         Args:
             fresh: Look at the disk in any case.
@@ -332,18 +383,29 @@ class Listing:
             entries = [entry for entry in os.scandir(self.root) if ID.fullmatch(entry.name)]
         except OSError:
             entries = []
-        for entry in entries:
-            file = Path(entry.path) / RUN
-            try:
-                stat = file.stat()
-                stamp = (stat.st_mtime_ns, stat.st_ino)  # each write makes a new file
-                known = self._runs.get(entry.name)
-                found[entry.name] = known if known and known[0] == stamp else (stamp, read(Path(entry.path)))
-            except OSError:
+        for folder in (Path(entry.path) for entry in entries):
+            if (stamp := _stamp(folder)) is None:
                 continue
+            known = self._runs.get(folder.name)
+            if known and known[0] == stamp:
+                found[folder.name] = known
+                continue
+            try:
+                found[folder.name] = (stamp, read(folder))
             except RunError as error:
-                logger.warning("%s", error)
+                if _is_run(folder):  # else it was deleted just now
+                    logger.warning("%s", error)
+                    found[folder.name] = (stamp, unreadable(folder, error))
         self._runs = found
+
+
+def _stamp(folder: Path) -> tuple[int, int] | None:
+    """Changes with each write, as that makes a new file; None where there is no run."""
+    for name in (RUN, REQUEST):
+        with contextlib.suppress(OSError):
+            stat = (folder / name).stat()
+            return stat.st_mtime_ns, stat.st_ino
+    return None
 
 
 def all_runs(root: Path | None = None) -> list[Run]:

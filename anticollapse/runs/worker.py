@@ -21,9 +21,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from anticollapse.errors import AntiCollapseError
-from anticollapse.runs import store
-from anticollapse.runs.queue import pump_locked
+from anticollapse.errors import AntiCollapseError, RunError
+from anticollapse.runs import stopping, store
+from anticollapse.runs.process import since_boot
+from anticollapse.runs.queue import left_behind, pump_locked
 from anticollapse.runs.settings import RunSettings
 from anticollapse.runs.store import Run, State
 
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 BEAT_SECONDS = 1.0
+BY_SYSTEM = "The system asked it to end."
 MEASURES = ("dev_spearman", "mean_unrelated_cosine", "effective_rank", "std_sqrt_d")
 
 
@@ -48,7 +50,8 @@ class Reporter:
         self.run, self.settings = run, settings
         self.progress: dict[str, Any] = dict(run.progress)
         self.why_stop = ""
-        self._began = time.monotonic()
+        self._began = since_boot()
+        self._asked = 0.0
         self._ended = threading.Event()
         self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
@@ -63,7 +66,13 @@ class Reporter:
 
     def ask_to_stop(self, why: str) -> None:
         """Let the training stop after its present step; the first reason counts."""
-        self.why_stop = self.why_stop or why
+        if not self.why_stop:
+            self.why_stop, self._asked = why, since_boot()
+
+    def hear_signal(self, *_: object) -> None:
+        """SIGTERM: somebody's who asked it to stop before, or the system's, which goes down or needs the room."""
+        request = stopping.asked(self.run, self.settings)
+        self.ask_to_stop(BY_SYSTEM if request is None else request.why)
 
     def hear(self, event: Event) -> None:
         """Take over what the training says."""
@@ -82,11 +91,19 @@ class Reporter:
                 progress.update({f"{name}_best": values["after"][name] for name in MEASURES})
                 progress.update(best_step=values["best_step"], seconds=values["seconds"], seconds_left=0.0)
 
-    def end(self, state: State, reason: str) -> None:
-        """Write how it ended; nothing is written after that."""
+    def hush(self) -> None:
+        """Beat no more. Before the lock is taken: the heartbeat may be waiting for it to end this process."""
         self._ended.set()
         if self._thread.is_alive():
             self._thread.join()
+
+    def end(self, state: State, reason: str) -> None:
+        """Write how it ended; nothing is written after that.
+
+        Raises:
+            OSError: If it cannot be written.
+        """
+        self.hush()
         store.write_last(self._snapshot(state=state, reason=reason, ended=time.time()))
 
     def _snapshot(self, **changes: Any) -> Run:  # noqa: ANN401
@@ -96,24 +113,42 @@ class Reporter:
 
     def _beat(self) -> None:
         while not self._ended.wait(BEAT_SECONDS):
-            self._check_limits()
+            if self._check_limits():
+                self._end_by_force()
             try:
                 store.write(self._snapshot(), durable=False)
             except OSError as error:
                 # The training itself will meet the same disk; whether that ends it is decided there.
                 logger.warning("the heartbeat cannot be written: %s", error)
 
-    def _check_limits(self) -> None:
-        if (self.run.folder / store.STOP).exists():
-            self.ask_to_stop("You stopped it.")
-        if time.monotonic() - self._began > self.settings.max_hours * 3600:
-            self.ask_to_stop(f"It reached the time limit of {self.settings.max_hours:g} hours.")
+    def _check_limits(self) -> bool:
+        """Ask the training to stop where it has to; gives whether it had its time for that and does not listen."""
+        request = stopping.asked(self.run, self.settings)
+        if request is not None:
+            self.ask_to_stop(request.why)
+        if since_boot() - self._began > self.settings.max_hours * 3600:
+            self.ask_to_stop(stopping.time_is_up(self.settings))
         with contextlib.suppress(OSError):
             free = shutil.disk_usage(self.run.folder).free >> 20
             if free < self.settings.keep_free_mb:
                 self.ask_to_stop(
                     f"The disk is nearly full: {free:,} MiB are free, and {self.settings.keep_free_mb:,} are kept free."
                 )
+        grace = self.settings.grace_seconds if request is None else request.grace
+        return bool(self.why_stop) and since_boot() - self._asked >= 2 * grace
+
+    def _end_by_force(self) -> None:
+        """Say that the training did not stop, let the next run begin, and end this process with all it started."""
+        folder = self.run.folder
+        with contextlib.suppress(RunError, OSError), store.locked(folder.parent):
+            if self._ended.is_set():
+                return  # it has listened after all
+            reason = f"{self.why_stop} It did not answer in time and was ended. {left_behind(self.run)}"
+            store.write_last(self._snapshot(state="stopped", reason=reason, ended=time.time()))
+            (folder / store.STOP).unlink(missing_ok=True)
+            if self.why_stop != BY_SYSTEM:
+                pump_locked(folder.parent, self.settings)
+        stopping.end_own_group()
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -133,19 +168,21 @@ def main(arguments: list[str] | None = None) -> int:
     settings = RunSettings.from_environment()
     _yield_to_others(settings.niceness)
     run = _claim(folder)
-    state: State = "failed"
-    if run is not None:
-        reporter = Reporter(run, settings)
-        signal.signal(signal.SIGTERM, lambda *_: reporter.ask_to_stop("The system asked it to end."))
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        reporter.start()
-        state, reason = _train(run, reporter)
-        logger.info("%s: %s", state, reason)
+    if run is None:
+        return 1  # and nothing is started either: whoever did not write this run down could not write the next one
+    reporter = Reporter(run, settings)
+    signal.signal(signal.SIGTERM, reporter.hear_signal)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    reporter.start()
+    state, reason = _train(run, reporter)
+    logger.info("%s: %s", state, reason)
+    reporter.hush()
     with store.locked(folder.parent):
-        if run is not None:
-            (folder / store.STOP).unlink(missing_ok=True)
-            reporter.end(state, reason)
-        pump_locked(folder.parent, settings)
+        reporter.end(state, reason)
+        (folder / store.STOP).unlink(missing_ok=True)
+        # A system that goes down ends one training after the other: none is to begin then.
+        if reporter.why_stop != BY_SYSTEM:
+            pump_locked(folder.parent, settings)
     return 0 if state in {"done", "stopped"} else 1
 
 

@@ -44,6 +44,17 @@ def work(given):
                 time.sleep(0.1)
 
         training.train = deaf
+    if given["breaks"] == "held":
+        whole_hear = worker.Reporter.hear
+
+        def hear(self, event):
+            """Goes no further than the first step until somebody asks it to stop."""
+            whole_hear(self, event)
+            until = time.monotonic() + 60
+            while event.kind == "progress" and not self.stop_wanted() and time.monotonic() < until:
+                time.sleep(0.01)
+
+        worker.Reporter.hear = hear
     return worker.main([given["folder"]])
 
 
@@ -54,7 +65,7 @@ def pump(given):
 
     from anticollapse.runs import queue
 
-    queue._spawn = lambda run, root, threads: subprocess.Popen(
+    queue._spawn = lambda run, environment: subprocess.Popen(
         [sys.executable, "-I", given["fake"], str(run.folder), given["record"]], start_new_session=True
     )
     deadline = time.monotonic() + given["seconds"]

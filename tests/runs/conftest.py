@@ -23,7 +23,7 @@ from anticollapse.runs import RunSettings, queue
 from anticollapse.training import TrainingOptions
 
 HERE = Path(__file__).parent
-SETTINGS = RunSettings(keep_free_mb=0, threads=1, grace_seconds=1.0)
+SETTINGS = RunSettings(keep_free_mb=0, threads=1, niceness=0, grace_seconds=1.0)
 OPTIONS = TrainingOptions(steps=6, batch_size=8, precision="float32", evaluate_every=2, patience=0, learning_rate=1e-3)
 
 
@@ -35,6 +35,7 @@ def root(tmp_path, tiny_encoder, monkeypatch):
     shutil.copytree(tiny_encoder, folder / "tiny")
     monkeypatch.setenv("ANTICOLLAPSE_CHECKPOINTS", str(folder))
     monkeypatch.setenv("ANTICOLLAPSE_RUNS_KEEP_FREE_MB", "0")
+    monkeypatch.setenv("ANTICOLLAPSE_RUNS_NICENESS", "0")  # a busy machine starves the others
     return folder
 
 
@@ -75,17 +76,13 @@ def forked(forks, monkeypatch):
     """Workers are forked; gives a namespace whose ``breaks`` says what is broken in the next one."""
     made = types.SimpleNamespace(breaks="", processes=[])
 
-    def spawn(run, root, threads):
+    def spawn(run, environment):
         given = {
             "task": "worker",
             "folder": str(run.folder),
             "log": str(run.folder / "log.txt"),
             "breaks": made.breaks,
-            "env": {
-                "ANTICOLLAPSE_CHECKPOINTS": str(root),
-                "ANTICOLLAPSE_RUNS_KEEP_FREE_MB": "0",
-                "OMP_NUM_THREADS": "1",
-            },
+            "env": environment,
         }
         process = fork(forks, given)
         made.processes.append(process)
@@ -116,7 +113,7 @@ def fake(monkeypatch, tmp_path):
     """Workers are replaced by ones that only say when they ran; gives a function that reads what they said."""
     record = tmp_path / "record.jsonl"
 
-    def spawn(run, root, threads):
+    def spawn(run, environment):
         command = [sys.executable, "-I", str(HERE / "fake_worker.py"), str(run.folder), str(record)]
         return subprocess.Popen(command, start_new_session=True)
 

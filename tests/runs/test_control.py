@@ -19,7 +19,7 @@ from sentence_transformers import SentenceTransformer
 
 from anticollapse import runs
 from anticollapse.encoding import list_encoders
-from anticollapse.errors import AntiCollapseError, DataError, EncoderError, OptionError, RunError
+from anticollapse.errors import DataError, EncoderError, OptionError, RunError
 from anticollapse.runs import RunSettings, queue, store
 from anticollapse.runs.split import hold_out
 from anticollapse.training import Variant, get_variant, variants
@@ -84,15 +84,18 @@ def test_stop_keeps_the_best_and_resume_ends_like_a_run_that_was_never_stopped(b
     long = dataclasses.replace(options, steps=60, evaluate_every=20)
     whole = begin(options=long)
     runs.wait_for(whole.id, timeout=60, root=root)
+    forked.breaks = "held"  # else a stop may come too late
     cut = begin(options=long)
     while runs.get(cut.id, root=root).progress.get("step", 0) < 1:
         time.sleep(0.01)
     stopped = runs.stop(cut.id, wait=True, root=root, settings=dataclasses.replace(settings, grace_seconds=30))
-    if stopped.state == "stopped":
-        assert stopped.has_model
-        assert "can be resumed at step" in stopped.reason
-        assert runs.resume(cut.id, root=root, settings=settings).state == "running"
-        assert runs.wait_for(cut.id, timeout=60, root=root).state == "done"
+    assert stopped.state == "stopped"
+    assert stopped.has_model
+    assert stopped.reason.startswith("You stopped it.")
+    assert "can be resumed at step 1." in stopped.reason
+    forked.breaks = ""
+    assert runs.resume(cut.id, root=root, settings=settings).state == "running"
+    assert runs.wait_for(cut.id, timeout=60, root=root).state == "done"
     a, b = (safetensors.torch.load_file(run.folder / "model" / "model.safetensors") for run in (whole, cut))
     assert all((a[name] == b[name]).all() for name in a)
 
@@ -210,6 +213,8 @@ def test_threads_leave_a_core_to_the_interface(monkeypatch):
         monkeypatch.setattr(settings, "cores", lambda cores=cores: cores)
         assert RunSettings().thread_count == wanted
     assert RunSettings(threads=3).thread_count == 3
+    assert RunSettings(at_once=3).thread_count == 2  # of the 7 that are left on 8 cores
+    assert RunSettings(at_once=9).thread_count == 1
 
 
 @pytest.mark.parametrize(
@@ -223,7 +228,7 @@ def test_bad_settings_are_one_clear_error(name, value, monkeypatch):
 
 def test_a_run_that_a_run_has_started_is_no_nicer():
     script = "import os; from anticollapse.runs.worker import _yield_to_others as go; os.nice(3)\n"
-    script += "go(10); print(os.getpriority(0, 0)); go(10); print(os.getpriority(0, 0)); go(5); print(os.getpriority(0, 0))"
+    script += "for wanted in (10, 10, 5): go(wanted); print(os.getpriority(0, 0))"
     said = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
     at_least = max(10, os.getpriority(os.PRIO_PROCESS, 0) + 3)
     assert said.split() == [str(min(at_least, 19))] * 3
@@ -270,14 +275,84 @@ def test_a_listing_reads_only_what_changed(begin, root, still, monkeypatch):
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"schema": 99}', '{"schema": 1, "state": "dancing"}'])
-def test_a_folder_that_is_no_run_is_left_out(begin, root, still, text):
+def test_a_run_that_cannot_be_read_is_listed_and_can_be_deleted(begin, root, still, text):
     run = begin()
     bad = root / ("f" * 32)
     bad.mkdir()
     (bad / "run.json").write_text(text)
-    assert [one.id for one in runs.list_runs(root)] == [run.id]
-    with pytest.raises(AntiCollapseError):
-        runs.get(bad.name, root=root)
+    listed = runs.list_runs(root)
+    assert [one.id for one in listed] == [run.id, bad.name]
+    assert listed[1].state == "failed"
+    assert "All that can be done here is to delete it." in listed[1].reason
+    for action in (runs.get, runs.resume, runs.stop):
+        with pytest.raises(RunError):
+            action(bad.name, root=root)
+    assert begin().ticket == 2
+    runs.delete(bad.name, root=root)
+    assert not bad.exists()
+
+
+@pytest.mark.parametrize("text", ["", "{", None])
+def test_a_damaged_description_is_made_anew_from_what_was_asked_for(begin, root, settings, fake, text):
+    run = begin(name="mine", parameters={"supervised_weight": 2.0})
+    runs.wait_for(run.id, timeout=60, root=root)
+    file = run.folder / "run.json"
+    file.unlink() if text is None else file.write_text(text)
+    (lost,) = runs.list_runs(root)
+    assert (lost.id, lost.name, lost.state, lost.request) == (run.id, "mine", "lost", run.request)
+    assert "was damaged" in lost.reason
+    assert runs.get(run.id, root=root) == lost
+    again = runs.resume(run.id, root=root, settings=settings)
+    assert again.attempts == 2  # so it looks for a checkpoint
+    assert runs.wait_for(run.id, timeout=60, root=root).state == "done"
+
+
+def test_leftovers_of_killed_processes_are_swept_and_what_is_being_made_stays(begin, root, settings, still):
+    for name in (".new-a", ".new-b", ".deleted-c"):
+        (root / name).mkdir()
+        (root / name / "train.json").write_text("x")
+    with store.held(root / ".new-b"):
+        runs.pump(root, settings)
+    assert sorted(folder.name for folder in root.glob(".*-*")) == [".new-b"]
+    runs.pump(root, settings)
+    assert not list(root.glob(".*-*"))
+
+
+def test_a_run_that_others_start_from_is_not_deleted(begin, root, settings, fake):
+    import shutil
+
+    first = begin(name="first")
+    runs.wait_for(first.id, timeout=60, root=root)
+    shutil.copytree(root / "tiny", first.folder / store.MODEL)
+    second = runs.start("sbert", first.id, *begin_pairs(first), name="second", root=root, settings=settings)
+    runs.wait_for(second.id, timeout=60, root=root)
+    for state in ("queued", "stopped", "failed", "lost"):
+        store.write(dataclasses.replace(store.read(second.folder), state=state, limits={"keep_free_mb": 2**40}))
+        assert [run.id for run in runs.dependants(first.id, root=root)] == [second.id]
+        with pytest.raises(RunError, match=f'still need it: "second" \\({state}\\)'):
+            runs.delete(first.id, root=root)
+    store.write(dataclasses.replace(store.read(second.folder), state="done"))
+    runs.delete(first.id, root=root)
+    assert not first.folder.exists()
+
+
+def begin_pairs(run):
+    return (store.read_pairs_of(run.folder / store.TRAIN),)
+
+
+def test_the_size_of_a_folder_whose_files_vanish(tmp_path, monkeypatch):
+    (tmp_path / "inside").mkdir()
+    for name in ("a", "inside/b", "inside/gone"):
+        (tmp_path / name).write_bytes(b"x" * 10)
+    whole = Path.lstat
+
+    def vanished(file):
+        if file.name == "gone":
+            raise FileNotFoundError(file)
+        return whole(file)
+
+    monkeypatch.setattr(Path, "lstat", vanished)
+    assert store.size_of(tmp_path) == 20
 
 
 def test_run_json_is_plain_and_complete(begin, root, still):
@@ -294,11 +369,39 @@ def test_the_probe_measures_real_steps(root, pairs, settings):
     speed = runs.probe(variant, "tiny", pairs, dev=pairs, root=root, settings=settings)
     assert 0 < speed.step < 5
     assert speed.setup > 0.5  # a process was started for it
+    assert speed.look > 0
+    assert speed.write > 0
     assert speed.threads == 1
+    assert speed.dev_share == 1.0
     assert speed.seconds(100, 10) > speed.seconds(50, 10) > speed.setup
 
 
-def test_a_probe_that_cannot_train_says_why(root, pairs, settings, monkeypatch):
+def test_only_evaluating_takes_longer_with_more_dev_pairs():
+    speed = runs.Speed(setup=7.0, step=0.5, look=2.0, write=3.0, dev_share=0.1, threads=1)
+    # Each of 4 looks writes as much as the probe's did; 5 evaluations, the backbone's too, have ten times the pairs.
+    assert speed.seconds(100, 4) == pytest.approx(7 + 100 * 0.5 + 4 * 3 + 5 * 20)
+
+
+def test_the_parts_of_the_time_are_told_apart():
+    from anticollapse.runs.estimate import times_of
+    from anticollapse.training import Event
+
+    def at(when, kind, step, **values):
+        return when, Event(kind=kind, step=step, steps=8, values=values)
+
+    heard = [
+        at(112.0, "start", 0),  # 2 s of these 12 s were the backbone's evaluation
+        at(113.0, "progress", 1),
+        at(118.0, "evaluation", 4, items_per_second=8.0),
+        at(119.0, "checkpoint", 4),
+        at(127.0, "progress", 8),  # 4 steps of 1 s, after 5 s of writing
+        at(129.0, "evaluation", 8, items_per_second=8.0),
+        at(133.0, "checkpoint", 8),
+    ]
+    assert times_of(heard, began=100.0, batch=8) == {"setup": 10.0, "step": 1.0, "look": 2.0, "write": 5.0}
+
+
+def test_a_probe_that_cannot_train_says_why(root, pair_maker, settings, monkeypatch):
     from anticollapse.runs import estimate
 
     def here(command, **_):
@@ -306,8 +409,23 @@ def test_a_probe_that_cannot_train_says_why(root, pairs, settings, monkeypatch):
         return types.SimpleNamespace(stderr=b"")
 
     monkeypatch.setattr(estimate.subprocess, "run", here)
-    with pytest.raises(RunError, match=r"cannot be measured \(there is no encoder called"):
-        runs.probe(get_variant("sbert"), "missing", pairs, root=root, settings=settings)
+    with pytest.raises(RunError, match=r"cannot be measured \(.*scores"):
+        runs.probe(get_variant("sbert"), "tiny", pair_maker(scores=False), root=root, settings=settings)
+
+
+@pytest.mark.parametrize("name", ["missing", "../elsewhere", "/etc"])
+def test_a_probe_loads_nothing_from_outside_the_root_for_the_app(
+    root, pairs, settings, monkeypatch, name, tiny_encoder
+):
+    import shutil
+
+    from anticollapse.runs import estimate
+
+    shutil.copytree(tiny_encoder, root.parent / "elsewhere")
+    monkeypatch.setattr(estimate.subprocess, "run", lambda *_, **__: pytest.fail("a process was started"))
+    for place in (name, str(root.parent / "elsewhere")):
+        with pytest.raises(EncoderError):
+            runs.probe(get_variant("sbert"), place, pairs, confined=True, root=root, settings=settings)
 
 
 def test_steps_are_those_of_the_training(root, pairs, tiny_encoder):

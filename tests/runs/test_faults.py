@@ -18,7 +18,8 @@ import pytest
 from sentence_transformers import SentenceTransformer
 
 from anticollapse import runs
-from anticollapse.runs import process, queue, store
+from anticollapse.errors import RunError
+from anticollapse.runs import process, queue, stopping, store, worker
 from anticollapse.runs.process import Worker
 from anticollapse.training.checkpoint import load as load_checkpoint
 from anticollapse.training.loop import LAST
@@ -276,5 +277,246 @@ def test_a_worker_that_does_not_listen_is_ended(root, pairs, options, settings, 
     stopped = runs.stop(run.id, wait=True, root=root, settings=dataclasses.replace(settings, grace_seconds=0.5))
     assert stopped.state == "stopped"
     assert "did not answer" in stopped.reason
-    assert process.identify(run.worker.pid) is None
+    wait_until(lambda: process.identify(run.worker.pid) is None)  # it says so just before it dies
     assert not run.stop_asked
+
+
+def test_the_time_limit_ends_a_worker_that_does_not_listen_and_nobody_looks(root, pairs, options, settings, forked):
+    forked.breaks = "deaf"
+    short = dataclasses.replace(settings, max_hours=0.5 / 3600, grace_seconds=0.3)
+    run = runs.start("sbert", "tiny", pairs, options=options, root=root, settings=short)
+    ended = wait_until(lambda: (now := store.read(run.folder)).has_ended and now)
+    assert ended.state == "stopped"
+    assert ended.reason.startswith("It reached the time limit of 0.000138889 hours. It did not answer in time")
+    wait_until(lambda: process.identify(run.worker.pid) is None)
+
+
+def test_the_limits_that_a_run_was_started_with_reach_its_worker(root, pairs, options, settings, forked):
+    short = dataclasses.replace(settings, max_hours=0.0001, grace_seconds=30.0)
+    long = dataclasses.replace(options, steps=100_000)
+    run = runs.start("sbert", "tiny", pairs, dev=pairs, options=long, root=root, settings=short)
+    stopped = runs.wait_for(run.id, timeout=60, root=root)
+    assert stopped.state == "stopped"
+    assert stopped.reason.startswith("It reached the time limit of 0.0001 hours.")
+    # What it was given once does not stick to it: it is resumed with the limits of then.
+    assert runs.resume(run.id, root=root, settings=settings).limits == settings.limits
+
+
+STUBBORN = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(flush=True); time.sleep(600)"
+
+
+@pytest.fixture
+def stubborn(root, pairs, options, settings, fake):
+    """A run whose worker neither reads its folder nor listens to SIGTERM; gives a function that makes it."""
+    made = []
+
+    def make(**limits):
+        run = runs.start("sbert", "tiny", pairs, options=options, root=root, settings=settings)
+        wait_until(lambda: store.read(run.folder).has_ended)
+        one = subprocess.Popen(
+            [sys.executable, "-I", "-c", STUBBORN], start_new_session=True, stdout=subprocess.PIPE, text=True
+        )
+        made.append(one)
+        one.stdout.readline()
+        now = dataclasses.replace(
+            store.read(run.folder), state="running", worker=process.identify(one.pid), heartbeat=time.time(),
+            limits={**settings.limits, **limits},
+        )  # fmt: skip
+        store.write(now)
+        return now, one
+
+    yield make
+    for one in made:
+        one.kill()
+        one.wait()
+        one.stdout.close()
+
+
+def pump_until_it_ends(run, root, settings):
+    def ended():
+        if runs.needs_pump(runs.Listing(root).runs(), settings):
+            runs.pump(root, settings)
+        return (now := store.read(run.folder)).has_ended and now
+
+    return wait_until(ended)
+
+
+def test_whoever_looks_next_carries_on_with_a_stop_whose_server_was_killed(root, settings, stubborn):
+    run, worker = stubborn()
+    runs.stop(run.id, root=root, settings=dataclasses.replace(settings, grace_seconds=0.5))  # and nothing is left of it
+    runs.stop(run.id, root=root, settings=dataclasses.replace(settings, grace_seconds=600))  # the first one counts
+    stopped = pump_until_it_ends(run, root, settings)
+    assert worker.wait(10) == -signal.SIGKILL
+    assert stopped.state == "stopped"
+    assert stopped.reason.startswith("You stopped it. It did not answer in time and was ended.")
+    assert not stopped.stop_asked
+
+
+def test_whoever_looks_ends_what_is_over_its_time(root, settings, stubborn):
+    run, worker = stubborn(max_hours=0.2 / 3600, grace_seconds=0.3)
+    stopped = pump_until_it_ends(run, root, settings)
+    assert worker.wait(10) == -signal.SIGKILL
+    assert stopped.state == "stopped"
+    assert stopped.reason.startswith("It reached the time limit of")
+
+
+@pytest.mark.parametrize("jump", [-86_400.0, 86_400.0])
+def test_a_jumping_clock_makes_no_stop_more_urgent(root, settings, stubborn, monkeypatch, jump):
+    run, worker = stubborn()
+    runs.stop(run.id, root=root, settings=dataclasses.replace(settings, grace_seconds=60))
+    whole = time.time
+    monkeypatch.setattr(time, "time", lambda: whole() + jump)
+    request = stopping.asked(run, settings)
+    assert 0 <= request.seconds < 60
+    assert not runs.needs_pump([run], settings)
+    runs.pump(root, settings)
+    assert worker.poll() is None
+    assert store.read(run.folder).state == "running"
+
+
+def no_space(*_, **__):
+    raise OSError(28, "No space left on device")
+
+
+def dead(run):
+    """The run as a killed worker leaves it."""
+    now = dataclasses.replace(run, state="running", worker=Worker(os.getpid(), "1", process.this_place()))
+    store.write(now)
+    return now
+
+
+def test_a_dead_worker_is_lost_on_a_full_disk_too(root, pairs, options, settings, fake, monkeypatch):
+    run = runs.start("sbert", "tiny", pairs, options=options, root=root, settings=settings)
+    wait_until(lambda: store.read(run.folder).has_ended)
+    store.put_spare(dead(run).folder)
+    whole = store.write_json
+
+    def full(file, value, **named):
+        if (run.folder / store.SPARE).exists():
+            no_space()
+        whole(file, value, **named)
+
+    monkeypatch.setattr(store, "write_json", full)
+    assert [one.state for one in runs.list_runs(root)] == ["lost"]
+    assert store.read(run.folder).state == "lost"
+
+
+def test_where_nothing_at_all_can_be_written_runs_are_listed_as_they_are(
+    root, pairs, options, settings, fake, monkeypatch
+):
+    run = runs.start("sbert", "tiny", pairs, options=options, root=root, settings=settings)
+    wait_until(lambda: store.read(run.folder).has_ended)
+    dead(run)
+    monkeypatch.setattr(store, "write_json", no_space)
+    assert [one.state for one in runs.list_runs(root)] == ["lost"]
+    for action in (runs.pump, lambda root: runs.stop(run.id, root=root), lambda root: runs.resume(run.id, root=root)):
+        with pytest.raises(RunError, match="No space left on device"):
+            action(root)
+    runs.delete(run.id, root=root)  # which is what helps
+    assert not run.folder.exists()
+
+
+def test_a_start_that_cannot_be_written_is_taken_back(root, pairs, options, settings, fake, monkeypatch):
+    spawned, whole, write = [], queue._spawn, store.write
+
+    def spawn(run, environment):
+        spawned.append(subprocess.Popen([sys.executable, "-I", "-c", "import time; time.sleep(600)"],
+                                        start_new_session=True))  # fmt: skip
+        return spawned[-1]
+
+    monkeypatch.setattr(queue, "_spawn", spawn)
+    monkeypatch.setattr(
+        store, "write", lambda run, **named: no_space() if run.state == "running" else write(run, **named)
+    )
+    run = runs.start("sbert", "tiny", pairs, options=options, root=root, settings=settings)
+    assert run.state == "failed"
+    assert "No space left on device" in run.reason
+    assert [one.poll() for one in spawned] == [-signal.SIGKILL]
+    runs.pump(root, settings)
+    assert len(spawned) == 1  # no chain of processes
+    monkeypatch.setattr(store, "write", write)
+    monkeypatch.setattr(queue, "_spawn", whole)
+    runs.resume(run.id, root=root, settings=settings)
+    wait_until(lambda: store.read(run.folder).state == "done")
+
+
+def test_without_room_for_its_end_nothing_is_started(root, pairs, options, settings, fake, monkeypatch):
+    monkeypatch.setattr(store, "put_spare", no_space)
+    monkeypatch.setattr(queue, "_spawn", lambda *_: pytest.fail("a process was started"))
+    run = runs.start("sbert", "tiny", pairs, options=options, root=root, settings=settings)
+    assert run.state == "queued"
+    with pytest.raises(RunError, match="No space left on device"):
+        runs.pump(root, settings)
+
+
+def test_a_worker_that_nobody_wrote_down_starts_nothing(root, pairs, options, settings, monkeypatch):
+    monkeypatch.setattr(queue, "_start", lambda run, *_: run)
+    run = runs.start("sbert", "tiny", pairs, options=options, root=root, settings=settings)
+    monkeypatch.setattr(worker, "pump_locked", lambda *_: pytest.fail("the queue was moved on"))
+    assert worker.main([str(run.folder)]) == 1
+    assert store.read(run.folder).state == "queued"
+
+
+@pytest.mark.parametrize(("asked", "started"), [(False, 0), (True, 1)])
+def test_a_signal_of_the_system_does_not_start_the_next_run(
+    root, pairs, options, settings, monkeypatch, asked, started
+):
+    monkeypatch.setattr(queue, "_start", lambda run, *_: run)
+    run = runs.start("sbert", "tiny", pairs, options=options, root=root, settings=settings)
+    run = dataclasses.replace(run, state="running", worker=process.identify(os.getpid()), attempts=1)
+    store.write(run)
+    pumped = []
+    monkeypatch.setattr(worker, "pump_locked", lambda *given: pumped.append(given))
+    monkeypatch.setattr(worker.signal, "signal", lambda *_: None)
+
+    def train(_, reporter):
+        if asked:
+            stopping.ask(run, 60)
+        reporter.hear_signal(signal.SIGTERM, None)
+        return "stopped", reporter.why_stop
+
+    monkeypatch.setattr(worker, "_train", train)
+    assert worker.main([str(run.folder)]) == 0
+    assert len(pumped) == started
+    assert store.read(run.folder).reason == (stopping.BY_YOU if asked else worker.BY_SYSTEM)
+
+
+def test_a_stop_on_a_full_disk_is_asked_for_or_said(root, settings, stubborn, monkeypatch):
+    run, _ = stubborn()
+    monkeypatch.setattr(store, "write_json", no_space)
+    runs.stop(run.id, root=root, settings=settings)
+    assert run.stop_asked
+    assert stopping.asked(run, settings).grace == settings.grace_seconds
+    (run.folder / store.STOP).unlink()
+    monkeypatch.setattr(Path, "touch", no_space)
+    with pytest.raises(RunError, match="No space left on device"):
+        runs.stop(run.id, root=root, settings=settings)
+
+
+def test_on_a_nearly_full_disk_the_queue_waits(root, pairs, options, settings, fake, monkeypatch):
+    whole = queue._start
+    monkeypatch.setattr(queue, "_start", lambda run, *_: run)
+    for _ in range(3):
+        runs.start("sbert", "tiny", pairs, options=options, root=root, settings=settings)
+    monkeypatch.setattr(queue, "_start", whole)
+    for run in store.all_runs(root):
+        store.write(dataclasses.replace(run, limits={"keep_free_mb": 2**40}))
+    assert runs.pump(root, settings) == []
+    found = store.all_runs(root)
+    assert [run.state for run in found] == ["queued"] * 3
+    assert runs.held_up(found, settings).startswith("the disk is nearly full")
+    assert not runs.needs_pump(found, settings)
+    for run in found:
+        store.write(dataclasses.replace(run, limits=settings.limits))
+    wait_until(lambda: all(run.state == "done" for run in runs.list_runs(root)))
+
+
+def test_who_waits_for_a_waiting_run_is_not_kept_by_a_dead_one(root, pairs, options, settings, forked):
+    long = dataclasses.replace(options, steps=100_000)
+    first, second = (
+        runs.start("sbert", "tiny", pairs, options=one, root=root, settings=settings) for one in (long, options)
+    )
+    worker = store.read(first.folder).worker
+    os.kill(worker.pid, signal.SIGKILL)
+    assert runs.wait_for(second.id, timeout=60, root=root).state == "done"
+    assert store.read(first.folder).state == "lost"
