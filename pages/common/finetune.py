@@ -136,15 +136,16 @@ def _choose_values(variant: Variant, train: PairSet) -> tuple[dict[str, Any], di
     key = f"ft_{variant.id}"
     left, right = st.columns(2)
     chosen: dict[str, Any] = {}
-    with left:
-        chosen["steps"] = st.number_input(
-            "Steps", 1, 1_000_000, steps, step=10, key=f"{key}_{train.digest[:8]}_steps", persist_state="session",
-            help=f"Batches the encoder learns from. {steps:,} are {variant.defaults.epochs:g} passes over the data.",
-        )  # fmt: skip
-    with right:
+    with right:  # first: how many steps a pass over the data has depends on it
         batch = next(p for p in general if p.name == "batch_size")
         batch = dataclasses.replace(batch, default=variant.defaults.batch_size, minimum=1, help=_batch_help(variant))
         chosen |= fields.draw([batch], key)
+    one_pass, _ = runs.steps_of(variant, TrainingOptions(epochs=1, batch_size=chosen["batch_size"]), train)
+    with left:
+        chosen["steps"] = st.number_input(
+            "Steps", 1, 1_000_000, steps, step=10, key=f"{key}_{train.digest[:8]}_steps", persist_state="session",
+            help=f"Batches the encoder learns from. With this batch size, {one_pass:,} are one pass over the data.",
+        )  # fmt: skip
     with st.expander("Seed and parameters"):
         chosen |= fields.draw([p for p in general if p.name == "seed"], key)
         values = fields.draw(variant.parameters, key)
@@ -159,23 +160,25 @@ def _batch_help(variant: Variant) -> str:
 
 def _estimate(variant: Variant, backbone: str, train: PairSet, dev: PairSet | None, options: TrainingOptions) -> None:
     speed = (options.batch_size, options.accumulation, options.precision, options.threads)
-    key = (variant.id, tuple(variant.values.items()), backbone, train.digest, *speed)
+    evaluated = "" if dev is None else dev.digest
+    key = (variant.id, tuple(variant.values.items()), backbone, train.digest, evaluated, *speed)
     arguments = (variant, backbone, train)
     future = training.measured(key)
-    if future is None:
+    error = future.exception() if future is not None and future.done() else None
+    if future is None or error is not None:
         st.button(
             "Estimate the time",
             icon=":material/timer:",
             key="ft_estimate",
             width="stretch",
             help="Trains a few steps aside and measures them. Takes some seconds.",
-            on_click=lambda: training.measure(key, *arguments, dev=dev, options=options),
+            on_click=lambda: training.measure(key, *arguments, dev=dev, options=options, confined=True),
         )
-    elif not future.done():
-        _wait(key)
-    elif error := future.exception():
+    if error is not None:
         st.caption(f"No estimate: {escape(str(error))}")
-    else:
+    elif future is not None and not future.done():
+        _wait(key)
+    elif future is not None:
         measured = future.result()
         steps, looks = runs.steps_of(variant, options, train)
         one = f"{measured.step:.2f} s" if measured.step >= 0.1 else f"{measured.step * 1000:.0f} ms"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 
 import streamlit as st
@@ -37,6 +38,8 @@ def _strip() -> None:
         names = ", ".join(escape(run.name) for run in waiting[:3]) + (" …" if len(waiting) > 3 else "")
         verb = "is" if len(waiting) == 1 else "are"
         st.caption(f"{len(waiting)} {verb} waiting for a turn: {names}.")
+    if why := training.held_up(found):
+        st.warning(f"Nothing is started: {escape(why)}.", icon=":material/hard_drive:")
     if error := st.session_state.pop("_queue_error", ""):
         st.error(escape(error), icon=":material/error:")
     _ended(found)
@@ -54,8 +57,8 @@ def _running(run: Run) -> None:
                 "Stop",
                 key=f"strip_stop_{run.id}",
                 icon=":material/stop:",
-                on_click=training.stop,
-                args=(run.id,),
+                on_click=training.attempt,
+                args=(training.stop, run.id),
                 help="The best encoder so far is kept, and the run can be resumed.",
             )
     if alarm := progress.get("alarm"):
@@ -65,8 +68,10 @@ def _running(run: Run) -> None:
 def line(run: Run) -> str:
     """A running training in one line of Markdown."""
     progress = run.progress
+    silent = training.silence(run)
+    silence = [f"no sign of life for {work.duration(silent)}"] if silent else []
     if not progress.get("steps"):
-        return f"**{escape(run.name)}** · getting ready"
+        return " · ".join([f"**{escape(run.name)}** · getting ready", *silence])
     backbone = escape(training.label(run.request.backbone))
     parts = [f"**{escape(run.name)}** · step {progress['step']:,} of {progress['steps']:,}"]
     if (loss := progress.get("loss")) is not None:
@@ -79,14 +84,14 @@ def line(run: Run) -> str:
         parts.append(f"unrelated sentences score {now:.2f}" + (f" ({start:.2f})" if start is not None else ""))
     if (left := progress.get("seconds_left")) is not None:
         parts.append(f"about {work.duration(left)} left")
-    return " · ".join(parts)
+    return " · ".join(parts + silence)
 
 
 def _ended(found: Sequence[Run]) -> None:
     """The run that ended last, until it is put away."""
     away = st.session_state.setdefault("_runs_away", set())
     last = max((run for run in found if run.has_ended and run.ended), key=lambda run: run.ended or 0.0, default=None)
-    if last is None or last.id in away or not _is_recent(last, found):
+    if last is None or last.id in away or not _is_recent(last):
         return
     # Sized to its content, the line takes a row of its own where there is no room for the buttons beside it.
     with st.container(horizontal=True, vertical_alignment="center", key=f"ended_{last.id}"):
@@ -101,9 +106,8 @@ def _ended(found: Sequence[Run]) -> None:
         )  # fmt: skip
 
 
-def _is_recent(run: Run, found: Sequence[Run]) -> bool:
-    newest = max(max(one.heartbeat, one.ended or 0.0, one.created) for one in found)
-    return newest - (run.ended or 0.0) < RECENT
+def _is_recent(run: Run) -> bool:
+    return time.time() - (run.ended or 0.0) < RECENT
 
 
 def ended_line(run: Run) -> str:

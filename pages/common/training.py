@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import threading
+import time
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from anticollapse import runs
 from anticollapse.encoding import checkpoint_root
 from anticollapse.errors import AntiCollapseError
 from anticollapse.runs import Listing, Run, RunSettings, Speed
+from anticollapse.runs.process import STALE_SECONDS
 from anticollapse.runs.store import ID
 from anticollapse.training import Parameter, TrainingOptions
 from anticollapse.training.parameters import parameters_of
@@ -37,7 +39,22 @@ def all_runs(*, fresh: bool = False) -> list[Run]:
             found = listing.runs(fresh=True)
     except AntiCollapseError as error:
         st.session_state["_queue_error"] = str(error)
+        found = [runs.judge(run) for run in found]  # what cannot be written is shown all the same
     return found
+
+
+def held_up(found: list[Run]) -> str:
+    """Why nothing starts although runs are waiting and there is a place for one; empty when all is well."""
+    try:
+        return runs.held_up(found, RunSettings.from_environment())
+    except AntiCollapseError:
+        return ""  # said where the queue is moved on
+
+
+def silence(run: Run) -> float:
+    """Seconds since a training was last heard of, where that is too long for one that lives; else 0."""
+    seconds = time.time() - run.heartbeat
+    return seconds if run.state == "running" and seconds > STALE_SECONDS else 0.0
 
 
 def signature(found: list[Run]) -> tuple[tuple[str, str], ...]:
@@ -76,17 +93,17 @@ def is_trained(name: str) -> bool:
 
 
 def stop(run_id: str) -> None:
-    """Ask a run to stop without making the page wait; the thread sees to it that it does."""
+    """Ask a run to stop without making the page wait; whoever looks at the runs sees to it that it does."""
     runs.stop(run_id)
-    threading.Thread(target=_stop_for_sure, args=(run_id,), name=f"stop-{run_id[:8]}", daemon=True).start()
     all_runs(fresh=True)
 
 
-def _stop_for_sure(run_id: str) -> None:
+def attempt(action: Callable[[str], object], run_id: str) -> None:
+    """Do something to a run; what goes wrong is a message in the strip."""
     try:
-        runs.stop(run_id, wait=True)
-    except AntiCollapseError:
-        return  # deleted in the meantime
+        action(run_id)
+    except AntiCollapseError as error:
+        st.session_state["_queue_error"] = str(error)
 
 
 @st.cache_resource

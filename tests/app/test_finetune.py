@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from anticollapse import runs
 from anticollapse.errors import RunError
 from anticollapse.runs import Speed, store
+from anticollapse.runs import estimate as estimating
 from anticollapse.training import get_variant, variants
 from pages.common import fields, finetune, training
 
@@ -142,14 +144,20 @@ def test_a_full_queue_is_said_and_the_page_lives(app, root, monkeypatch):
     assert not errors(app)
 
 
-@pytest.mark.parametrize("backbone", ["../../etc", "/etc", "no-such-encoder"])
+@pytest.mark.parametrize("backbone", ["../../etc", "/etc", "no-such-encoder", "a real one"])
 def test_a_backbone_outside_the_root_is_refused(app, root, backbone, monkeypatch):
+    if backbone == "a real one":
+        backbone = str(shutil.copytree(root / "tiny", root.parent / "elsewhere"))
     monkeypatch.setattr(finetune, "_choose_backbone", lambda: backbone)  # a name may be typed
+    monkeypatch.setattr(estimating, "_run", lambda *_: pytest.fail("a probe was started"))
     app.run()
     app.button(key="ft_start").click().run()
     assert not app.exception
     assert errors(app)
     assert store.all_runs(root) == []
+    estimate(app)
+    assert not app.exception
+    assert any(text.startswith("No estimate: there is no encoder called") for text in captions(app)), captions(app)
 
 
 def estimate(app):
@@ -163,12 +171,12 @@ def estimate(app):
 
 
 def test_the_estimate_is_that_of_the_probe(app, monkeypatch):
-    speed = Speed(setup=10.0, step=0.5, look=2.0, dev_share=0.5, threads=3)
+    speed = Speed(setup=10.0, step=0.5, look=2.0, write=1.0, dev_share=0.1, threads=3)
     monkeypatch.setattr(runs, "probe", lambda *_, **__: speed)
     estimate(app)
     assert not app.exception
     steps = next(field for field in app.sidebar.number_input if field.label == "Steps").value
-    minutes = round((10 + steps * 0.5 + 10 * 2.0 / 0.5) / 60)
+    minutes = round((10 + steps * 0.5 + 10 * 1.0 + 11 * 2.0 / 0.1) / 60)
     wanted = f"About **{minutes} min** for {steps:,} steps: 0.50 s a step was measured with 3 threads."
     assert any(text.startswith(wanted) for text in captions(app)), captions(app)
     # It belongs to what was measured: other values, another estimate.
@@ -183,8 +191,26 @@ def test_a_failed_probe_says_why_and_does_not_hinder_the_start(app, root, monkey
     monkeypatch.setattr(runs, "probe", fail)
     estimate(app)
     assert any("No estimate: the speed cannot be measured (no <b>room</b>)" in text for text in captions(app))
+    # What failed can be tried again: there may be room now.
+    speed = Speed(setup=10.0, step=0.5, look=2.0, dev_share=0.5, threads=3)
+    monkeypatch.setattr(runs, "probe", lambda *_, **__: speed)
+    estimate(app)
+    assert any("was measured with 3 threads" in text for text in captions(app))
+    assert not any("No estimate" in text for text in captions(app))
     app.button(key="ft_start").click().run()
     assert len(store.all_runs(root)) == 1
+
+
+def test_a_pass_over_the_data_is_told_for_the_chosen_batch_size(app):
+    upload(app, "mine.csv", SCORED)  # 80 of its pairs are trained on
+    app.number_input(key="ft_sbert_batch_size").set_value(9).run()
+    steps = next(field for field in app.sidebar.number_input if field.label == "Steps")
+    assert "With this batch size, 9 are one pass over the data." in steps.help
+    steps.set_value(12).run()
+    app.number_input(key="ft_sbert_batch_size").set_value(40).run()
+    steps = next(field for field in app.sidebar.number_input if field.label == "Steps")
+    assert "With this batch size, 2 are one pass over the data." in steps.help
+    assert steps.value == 12  # what was typed stays
 
 
 def test_a_backbone_may_be_a_run_that_has_ended_but_not_one_that_goes_on(app, put):
