@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import io
+import tempfile
 import time
 import zlib
 from collections.abc import Callable
-from typing import Any
+from typing import Any, BinaryIO
 
 import pandas as pd
 import streamlit as st
 
 from anticollapse import runs
-from anticollapse.errors import AntiCollapseError
+from anticollapse.errors import AntiCollapseError, OptionError
 from anticollapse.figures import runs as figures
 from anticollapse.figures.style import CONFIG
 from anticollapse.runs import Run
-from anticollapse.runs.store import RESUMABLE
-from anticollapse.training import get_variant
+from anticollapse.runs.store import RESUMABLE, size_of
+from anticollapse.training import Variant, get_variant
 from pages.common import fields, state, strip, training, work
 
 SHOWN_MEASURES = {
@@ -48,17 +48,25 @@ def _finding(found: list[Run]) -> None:
             icon=":material/model_training:",
         )
         return
-    gains = [(best - start, run) for run in found if (best := _best(run)) is not None and (start := _start(run))]
-    if not gains:
-        st.title(f"{len(found):,} {'run' if len(found) == 1 else 'runs'}, none of them measured yet", anchor=False)
+    measured = [run for run in found if run.request.dev and _best(run) is not None and _start(run) is not None]
+    if not measured:
+        many = f"{len(found):,} runs, none of them measured yet"
+        st.title("1 run, not measured yet" if len(found) == 1 else many, anchor=False)
         return
-    gain, run = max(gains, key=lambda pair: pair[0])
+    # Spearman on other pairs is another number: the best is one of those that were measured as the newest was.
+    digest = (measured[0].request.dev or {})["digest"]
+    alike = [run for run in measured if (run.request.dev or {})["digest"] == digest]
+    run = max(alike, key=lambda run: _best(run) or 0.0)
+    gain = (_best(run) or 0.0) - (_start(run) or 0.0)
     backbone = state.escape(training.label(run.request.backbone))
     title = f"Best so far: {state.escape(run.name)}, {gain:+.1f} points of Spearman over {backbone}"
     st.title(title.replace("-", "−") if gain < 0 else title, anchor=False)
+    others = len(measured) - len(alike)
+    left_out = f" Runs measured on other pairs ({others:,}) cannot be compared with it." if others else ""
     st.caption(
-        "Points are Spearman × 100 on the pairs that the best step was chosen on, so they flatter a little. Show the "
-        "run against its backbone on pairs that neither has seen before you trust them."
+        "Points are Spearman × 100 on the pairs that the best step was chosen on "
+        f"({state.escape(str((run.request.dev or {})['name']))}), so they flatter a little. Show the run against its "
+        f"backbone on pairs that neither has seen before you trust them.{left_out}"
     )
 
 
@@ -141,9 +149,9 @@ def _draw_detail(run_id: str) -> None:
     st.subheader(state.escape(run.name), anchor=False)
     st.markdown(_state_line(run))
     events = runs.read_metrics(run.folder)
-    alarms = [event["text"] for event in events if event.get("event") == "alarm"]
-    if alarms:
-        st.warning(state.escape(alarms[-1]), icon=":material/warning:")
+    last = next(reversed(figures.evaluations(events)), {})
+    if alarm := last.get("alarm"):
+        st.warning(state.escape(f"Step {last['step']:,}: {alarm}"), icon=":material/warning:")
     _actions(run)
     _curves(run, events)
     names = ["What was asked for", "Log"]
@@ -175,14 +183,15 @@ def _actions(run: Run) -> None:
                 on_click=_do,
                 args=(training.stop, run.id),
             )
-        if run.has_model and run.has_ended:
+        usable = run.has_model and run.has_ended and run.is_readable
+        if usable:
             strip.show_button(run, "run_show")
-        if run.state in RESUMABLE:
+        if run.state in RESUMABLE and run.is_readable:
             st.button(
                 "Resume", key="run_resume", icon=":material/play_arrow:", on_click=_do, args=(runs.resume, run.id),
                 help="Goes on from the last checkpoint, with the same data and parameters.",
             )  # fmt: skip
-        if run.has_model and run.has_ended:
+        if usable:
             st.download_button(
                 "Download",
                 lambda: _zip(run),
@@ -191,20 +200,45 @@ def _actions(run: Run) -> None:
                 key="run_download",
                 icon=":material/download:",
                 on_click="ignore",
-                help="A zip of one folder that SentenceTransformer(…) loads.",
+                help=_download_help(run),
             )
-        with st.popover("Duplicate", icon=":material/content_copy:", width="content"):
-            _duplicate(run)
+        if run.is_readable:
+            with st.popover("Duplicate", icon=":material/content_copy:", width="content"):
+                _duplicate(run)
         if run.state != "running":
             with st.popover("Delete", icon=":material/delete:", width="content"):
-                size = sum(file.stat().st_size for file in run.folder.rglob("*") if file.is_file()) / 2**20
-                st.markdown(
-                    f"This deletes **{state.escape(run.name)}** with its encoder, curves and log ({size:,.0f} MiB). "
-                    "There is no way back."
-                )
-                st.button("Delete for good", type="primary", key="run_delete", on_click=_do, args=(_delete, run.id))
+                _deletion(run)
     if error := st.session_state.pop("_run_error", ""):
         st.error(state.escape(error), icon=":material/error:")
+
+
+def _deletion(run: Run) -> None:
+    if others := runs.dependants(run.id):
+        names = ", ".join(state.escape(one.name) for one in others)
+        st.markdown(f"It cannot be deleted while others start from its encoder and are not done: {names}.")
+        return
+    st.markdown(
+        f"This deletes **{state.escape(run.name)}** with its encoder, curves and log "
+        f"({size_of(run.folder) / 2**20:,.0f} MiB). There is no way back."
+    )
+    st.button("Delete for good", type="primary", key="run_delete", on_click=_do, args=(_delete, run.id))
+
+
+def _download_help(run: Run) -> str:
+    if runs.gives_pair_scores(run):
+        return (
+            "A zip of a folder with the encoder (model) and what scores a pair (heads): load_pair_scorer(…) of "
+            "anticollapse.training loads it."
+        )
+    return "A zip of one folder that SentenceTransformer(…) loads."
+
+
+def _variant(run: Run) -> Variant | None:
+    """What it trains; None where this version does not know it."""
+    try:
+        return get_variant(run.request.variant)
+    except OptionError:
+        return None
 
 
 def _do(action: Callable[[str], object], run_id: str) -> None:
@@ -224,15 +258,21 @@ def _delete(run_id: str) -> None:
     st.session_state["encoders"] = [name for name in chosen if name.partition("+")[0] != run_id]
 
 
-def _zip(run: Run) -> bytes:
-    stream = io.BytesIO()
-    runs.write_zip(run, stream)
-    return stream.getvalue()
+def _zip(run: Run) -> BinaryIO:
+    """A file on the disk that has no name any more: an encoder in memory twice may be more than there is."""
+    with tempfile.NamedTemporaryFile(suffix=".zip") as made:
+        runs.write_zip(run, made)
+        made.flush()
+        return open(made.name, "rb")  # noqa: PTH123  Streamlit reads it and lets it go
 
 
 def _duplicate(run: Run) -> None:
     """A form with the old run's values."""
     request = run.request
+    variant = _variant(run)
+    if variant is None:
+        st.markdown(f"This version knows no variant called {state.escape(request.variant)}.")
+        return
     st.markdown(
         f"A new run on the same pairs ({state.escape(str(request.data['name']))}, {request.data['n']:,} rows) from "
         f"{state.escape(training.label(request.backbone))}. Change what you like."
@@ -240,7 +280,7 @@ def _duplicate(run: Run) -> None:
     with st.form(f"duplicate_{run.id}", border=False):
         name = st.text_input("Name", run.name, max_chars=80)
         options = fields.draw(training.options(), f"dup_{run.id}", request.options)
-        values = fields.draw(get_variant(request.variant).parameters, f"dup_{run.id}", request.parameters)
+        values = fields.draw(variant.parameters, f"dup_{run.id}", request.parameters)
         if not st.form_submit_button("Start", type="primary", icon=":material/play_arrow:"):
             return
     try:
@@ -278,10 +318,10 @@ def _curves(run: Run, events: list[dict[str, Any]]) -> None:
 
 
 def _parameters(run: Run) -> None:
-    request = run.request
+    request, variant = run.request, _variant(run)
     dev = "none" if request.dev is None else f"{request.dev['name']}, {request.dev['n']:,} rows"
     rows: dict[str, object] = {
-        "variant": get_variant(request.variant).title,
+        "variant": request.variant if variant is None else variant.title,
         "backbone": training.label(request.backbone),
         "training data": f"{request.data['name']}, {request.data['n']:,} rows",
         "best step chosen on": dev,

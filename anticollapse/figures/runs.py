@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -98,7 +99,7 @@ def _losses(looks: Sequence[Mapping[str, Any]]) -> list[go.Scatter]:
     if len(names) > 1:
         for name, colour in zip(names, FURTHER, strict=False):
             values = [(look.get("terms") or {}).get(name) for look in looks]
-            lines.append((name, f"loss on {TERMS.get(name, name)}", colour, values))
+            lines.append((name, f"loss on {html.escape(TERMS.get(name, name))}", colour, values))
     return [
         go.Scatter(
             x=[look["step"] for look in looks],
@@ -130,7 +131,7 @@ def _measure(
     if start is not None:
         traces.append(
             go.Scatter(
-                x=[0, max(steps)], y=[start, start], mode="lines", name=backbone, showlegend=first,
+                x=[0, max(steps)], y=[start, start], mode="lines", name=html.escape(backbone), showlegend=first,
                 line={"color": RAW, "dash": "dash", "width": 1.5}, **common,
             )
         )  # fmt: skip

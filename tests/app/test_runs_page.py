@@ -6,12 +6,15 @@ import dataclasses
 import io
 import json
 import re
+import time
 import zipfile
+from pathlib import Path
 
 import pytest
 
 from anticollapse import runs
 from anticollapse.runs import store
+from anticollapse.training import variants
 from pages.common.state import escape
 
 ALARM = "The run is collapsing: unrelated sentences have a mean cosine of 0.93 (0.71 before training)."
@@ -88,7 +91,49 @@ def test_a_training_that_has_measured_nothing_yet(app, put):
     app.run()
     assert not app.exception
     assert bars(app) == ["**fresh** · getting ready"]
-    assert app.title[0].value == "1 run, none of them measured yet"
+    assert app.title[0].value == "1 run, not measured yet"
+    put("queued", "later")
+    app.run()
+    assert app.title[0].value == "2 runs, none of them measured yet"
+
+
+def test_a_training_that_is_silent_is_said_to_be(app, put):
+    put("running", "mute", heartbeat=time.time() - 300)
+    app.run()
+    assert not app.exception
+    (line,) = bars(app)
+    assert line.endswith(" · no sign of life for 5 min")
+
+
+def test_why_nothing_is_started_is_said(app, put, monkeypatch):
+    put("queued", "waits")
+    app.run()
+    assert not shows(app, "Nothing is started")
+    store.write(dataclasses.replace(put("queued", "first"), ticket=-1, limits={"keep_free_mb": 2**40}))
+    app.run()
+    assert not app.exception
+    assert shows(app, "Nothing is started: the disk is nearly full:")
+
+
+def test_a_full_disk_is_a_message_on_every_page(open_app, put, monkeypatch):
+    alive, gone = put("running", "goes on"), put("running", "is gone")
+    store.write(dataclasses.replace(gone, worker=dataclasses.replace(gone.worker, started="1")))
+
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    for name in ("write_json", "write"):
+        monkeypatch.setattr(store, name, full)
+    monkeypatch.setattr(Path, "touch", full)
+    for page in ("collapse.py", "runs.py"):
+        app = open_app(page).run()
+        assert not app.exception
+        assert shows(app, "No space left on device")
+        assert len(bars(app)) == 1  # and the dead one is not shown running
+        app.button(key=f"strip_stop_{alive.id}").click().run()
+        assert not app.exception
+        assert shows(app, "No space left on device")
+    assert shows(app, "The training process vanished")
 
 
 @pytest.mark.parametrize("state", ["done", "stopped", "failed", "lost"])
@@ -110,7 +155,6 @@ def test_the_strip_says_how_a_run_ended_until_it_is_put_away(open_app, put, stat
 def test_a_run_that_ended_long_ago_is_not_told_again(open_app, put):
     old = put("done", "old")
     store.write(dataclasses.replace(old, ended=old.ended - 100_000, heartbeat=old.ended - 100_000))
-    put("running", "new")
     app = open_app("collapse.py").run()
     assert not shows(app, "**old**")
 
@@ -201,15 +245,61 @@ def test_the_collapse_alarm_is_seen_everywhere(open_app, put):
     app = open_app("collapse.py").run()
     assert [plain(warning.value) for warning in app.warning] == [ALARM]
     app = open_app("runs.py").run()
-    assert [plain(warning.value) for warning in app.warning] == [ALARM, ALARM]  # strip and detail
+    assert [plain(warning.value) for warning in app.warning] == [ALARM, f"Step 20: {ALARM}"]  # strip and detail
     (chart,) = app.get("plotly_chart")
     assert "collapse alarm" in {trace.get("name") for trace in json.loads(chart.proto.spec)["data"]}
 
 
 def test_the_alarm_of_a_run_that_has_ended_is_in_its_detail(app, put):
-    put("done", "fell", alarm=ALARM)
+    fell = put("done", "fell", alarm=ALARM)
     app.run()
-    assert [plain(warning.value) for warning in app.warning] == [ALARM]
+    assert [plain(warning.value) for warning in app.warning] == [f"Step 20: {ALARM}"]
+    # It got over it: the alarm holds no longer.
+    with (fell.folder / store.METRICS).open("a") as stream:
+        stream.write(json.dumps({"event": "evaluation", "step": 40, "loss": 0.1, "terms": {}, "alarm": ""}) + "\n")
+    app.run()
+    assert not app.warning
+
+
+def test_the_best_is_one_of_those_measured_on_the_same_pairs(app, put):
+    def measured(name, best, digest):
+        run = put("done", name)
+        dev = {**run.request.dev, "digest": digest, "name": f"{digest}.csv"}
+        store.write(
+            dataclasses.replace(
+                run,
+                request=dataclasses.replace(run.request, dev=dev),
+                progress={**run.progress, "dev_spearman_best": best},
+            )
+        )
+
+    measured("elsewhere", 90.0, "other")
+    measured("better", 70.0, "same")
+    measured("newest", 60.0, "same")
+    app.run()
+    assert plain(app.title[0].value) == "Best so far: better, +20.0 points of Spearman over tiny"
+    assert shows(app, "on the pairs that the best step was chosen on (same.csv)")
+    assert shows(app, "Runs measured on other pairs (1) cannot be compared with it.")
+
+
+def test_a_variant_that_is_not_known_here(app, put):
+    run = put("done", "from tomorrow")
+    store.write(dataclasses.replace(run, request=dataclasses.replace(run.request, variant="tomorrow")))
+    app.run()
+    assert not app.exception
+    assert shows(app, "This version knows no variant called tomorrow.")
+    asked = next(frame.value for frame in app.main.dataframe if "what" in frame.value.columns)
+    assert dict(zip(asked["what"], asked["value"], strict=True))["variant"] == "tomorrow"
+
+
+def test_an_encoder_that_others_need_cannot_be_deleted(app, put, root):
+    run, other = put("done", "needed"), put("stopped", "needs it")
+    store.write(dataclasses.replace(other, request=dataclasses.replace(other.request, backbone=run.id)))
+    app.query_params["run"] = run.id
+    app.run()
+    assert not app.exception
+    assert shows(app, "It cannot be deleted while others start from its encoder and are not done: needs it.")
+    assert "run_delete" not in keys(app)
 
 
 def test_deleting_asks_first(app, put, root):
@@ -329,13 +419,20 @@ def test_a_link_shows_its_run(app, put):
     assert app.query_params["run"] in (first.id, [first.id])
 
 
-def test_a_folder_that_cannot_be_read_is_left_out(app, put, root):
+def test_a_run_that_cannot_be_read_says_why_and_can_be_deleted(app, put, root):
     put("done", "mine")
-    (root / ("e" * 32)).mkdir()
-    (root / ("e" * 32) / store.RUN).write_text("{")
+    bad = root / ("e" * 32)
+    bad.mkdir()
+    (bad / store.RUN).write_text("{")
+    app.query_params["run"] = bad.name
     app.run()
     assert not app.exception
-    assert len(app.main.dataframe[0].value) == 1
+    assert len(app.main.dataframe[0].value) == 2
+    assert shows(app, "All that can be done here is to delete it.")
+    assert "run_resume" not in keys(app)
+    app.button(key="run_delete").click().run()
+    assert not app.exception
+    assert not bad.exists()
 
 
 def test_a_vanished_worker_is_lost_as_soon_as_somebody_looks(app, put):
@@ -346,6 +443,35 @@ def test_a_vanished_worker_is_lost_as_soon_as_somebody_looks(app, put):
     assert store.read(run.folder).state == "lost"
     assert shows(app, "The training process vanished")
     assert "run_resume" in keys(app)
+
+
+def test_what_a_download_is_for_is_said_truly(app, put):
+    run = put("done", "vectors")
+    assert archive_help(app, run) == "A zip of one folder that SentenceTransformer(…) loads."
+    scorer = next(name for name, variant in variants().items() if variant.gives == "pair scores" and variant.trains)
+    store.write(dataclasses.replace(run, request=dataclasses.replace(run.request, variant=scorer)))
+    assert "load_pair_scorer(…)" in archive_help(app, run)
+
+
+def test_the_downloaded_file_is_read_from_the_disk(app, put, monkeypatch):
+    import streamlit as st
+
+    made = []
+    monkeypatch.setattr(st, "download_button", lambda _, data, *__, **___: made.append(data))
+    run = put("done", "mine")
+    app.run()
+    assert not app.exception
+    with made[-1]() as stream:
+        assert isinstance(stream, io.BufferedReader)  # what Streamlit takes, and nothing is in memory yet
+        names = zipfile.ZipFile(stream).namelist()
+    assert f"sbert-{run.id[:8]}/modules.json" in names
+
+
+def archive_help(app, run):
+    app.run()
+    assert not app.exception
+    (button,) = [one for one in app.get("download_button") if "run_download" in one.proto.id]
+    return button.proto.help
 
 
 def test_the_download_is_the_encoder(put):

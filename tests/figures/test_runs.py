@@ -99,3 +99,12 @@ def test_nothing_measured_yet():
 
 def test_a_zoom_belongs_to_its_run():
     assert curves(events(look(5)), revision="a").layout.uirevision == "a"
+
+
+def test_names_are_text():
+    name = "<b>raw</b><br><a href='x'>y</a>"
+    figure = curves(events(look(5, terms={"a<i>": 1.0, "swav": 2.0})), backbone=name)
+    shown = [trace.name for trace in figure.data]
+    assert "&lt;b&gt;raw&lt;/b&gt;&lt;br&gt;&lt;a href=&#x27;x&#x27;&gt;y&lt;/a&gt;" in shown
+    assert "loss on a&lt;i&gt;" in shown
+    assert not any("<" in one for one in shown)
