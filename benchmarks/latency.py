@@ -3,8 +3,9 @@
     python benchmarks/latency.py [--clicks 20]
 
 The widget is "Worst under" of the Collapse page on the demo pairs: each click runs the sidebar, the strip and the whole
-page again. It has answered when the script has come to its end and the page's link says what was chosen. The training
-is an ordinary run (sbert from raw-mini, batch 32) with the threads that a run gets by default.
+page again. It has answered when the table of the worst pairs is another one (its element is named after its pairs, so
+only the new run of the script can have drawn it), nothing on the page is stale, and the script has come to its end. The
+training is an ordinary run (sbert from raw-mini, batch 32) with the threads that a run gets by default.
 """
 
 from __future__ import annotations
@@ -23,8 +24,14 @@ from typing import Any
 
 from first_figure import FLAGS, ROOT, wait
 
-ANSWERED = """name => (new URLSearchParams(location.search).get('worst') || 'raw-mini') === name
-    && document.querySelector('.stApp').dataset.testScriptState === 'notRunning'"""
+TABLE = """[...document.querySelectorAll('[class*=st-key-pair_table_]')]
+    .map(one => one.className.match(/pair_table_\\w+/)[0])"""
+ANSWERED = f"""before => {{
+    const tables = {TABLE};
+    return tables.length === 1 && tables[0] !== before
+        && document.querySelectorAll('[data-stale=true]').length === 0
+        && document.querySelector('.stApp').dataset.testScriptState === 'notRunning';
+}}"""
 NAMES = ("raw-mini+centring", "raw-mini")
 
 
@@ -33,9 +40,10 @@ def clicks(page: Any, number: int) -> list[float]:  # noqa: ANN401
     group = page.get_by_role("radiogroup", name="Worst under")
     seconds = []
     for i in range(number):
+        (before,) = page.evaluate(TABLE)
         began = time.perf_counter()
         group.get_by_role("radio", name=NAMES[i % 2], exact=True).click()
-        page.wait_for_function(ANSWERED, arg=NAMES[i % 2], polling=20)
+        page.wait_for_function(ANSWERED, arg=before, polling=20)
         seconds.append(time.perf_counter() - began)
     return seconds
 

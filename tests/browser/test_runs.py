@@ -152,6 +152,11 @@ def test_start_leave_come_back_stop_resume_and_compare(training_server, open_pag
     heading.wait_for()
     raw, tuned = (float(value) for value in re.findall(r"\d\.\d+", heading.inner_text())[:2])
     assert tuned < raw - 0.02
+    spread = page.get_by_role("table").get_by_role("row").filter(has_text="Std × √d")
+    spread.wait_for()
+    cells = spread.locator("th, td").all_inner_texts()
+    raw, tuned = (float(found[0]) for cell in cells if (found := re.match(r"\d\.\d+", cell.strip())))
+    assert tuned > raw  # it is 1 where vectors spread alike in all directions
     assert f"encoders=raw-mini&encoders={done.id}" in page.url
     assert "Traceback" not in training_server.log.read_text()
 
