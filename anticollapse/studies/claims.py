@@ -15,6 +15,9 @@ SOURCE = "bert-base, 25,000 labelled pairs, dev Spearman × 100, one run each"
 AMOUNT_ONLY = 0.1
 """A claim of fewer points says "no difference": it has an amount, and no direction that any data could confirm."""
 
+DECIMALS = 2
+"""With which intervals are shown; a claimed amount that stands there as a bound is not outside."""
+
 
 @dataclass(frozen=True)
 class Claim:
@@ -63,7 +66,7 @@ def reading(claim: Claim, measured: Estimate) -> str:
     found = measured.shown or _not_shown(measured)
     if claim.value is None:
         return f"measured: {found}" if measured.shown else found
-    low, high = measured.interval
+    low, high = (round(bound, DECIMALS) for bound in measured.interval)
     if low <= claim.value <= high:
         if measured.shown:
             return f"agrees: {found}, and the claimed amount lies within the interval"

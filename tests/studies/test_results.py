@@ -145,6 +145,8 @@ NOTHING = "no difference that this data could show"
         (-0.02, (-1.0, -0.01), "agrees: worse, and the claimed amount"),
         (-0.02, (0.1, 0.3), "the claimed amount is ruled out: better"),
         (-0.02, (-0.06, 1.69), "agrees: the claimed amount lies within the interval; it is too wide"),
+        (0.2, (-1.9, 0.1963), "agrees: the claimed amount lies within"),  # shown as [−1.90, +0.20]
+        (0.2, (-1.9, 0.194), "the claimed amount is ruled out"),
         (None, (0.1, 0.2), "measured: better"),
         (None, (-0.1, 0.2), NOTHING),
         (0.6, None, "cannot be said"),
