@@ -28,6 +28,14 @@ POLL_SECONDS = 1.0
 Report = Callable[["State"], None]
 
 
+class _TakenOver(BaseException):
+    """Our claim is lost: another process works in the run's folder.
+
+    Not an Exception, as an interruption is none: a training that ends in one writes that down, and one that is stopped
+    saves its checkpoint, both into the folder that is no longer ours.
+    """
+
+
 @dataclass(frozen=True, kw_only=True)
 class State:
     """How far a study is.
@@ -135,15 +143,27 @@ def _one(
     folder = bench.folder_of(cell)
     done = len(cells) - len(missing(bench.folder, cells))
 
+    def asked_to_stop() -> bool:
+        _require(held)
+        return stop()
+
     def hear(event: Event) -> None:
+        # Between the look before a step and what is written after it lie minutes, where the dev pairs are measured.
+        _require(held)
         if event.kind == "progress":
             share = event.step / max(event.steps, 1)
             report(State(cells=len(cells), done=done, share=share, cell=cell))
 
     report(State(cells=len(cells), done=done, cell=cell))
     try:
-        result = run_cell(bench, cell, stop=lambda: stop() or held.lost, is_ours=held.check, hear=hear)
+        result = run_cell(bench, cell, stop=asked_to_stop, is_ours=held.check, hear=hear)
+    except _TakenOver:
+        logger.warning("%s was taken over by another process", cell.slug)
+        return not stop()
     except AntiCollapseError as error:
+        if not held.check():
+            logger.warning("%s was taken over by another process; here it had failed: %s", cell.slug, error)
+            return not stop()
         logger.warning("%s: %s", cell.slug, error)
         outcome.failed[cell.slug] = str(error)
         (folder / FAILED).write_text(f"{error}\n", encoding="utf-8")
@@ -156,6 +176,15 @@ def _one(
     outcome.done.append(cell.slug)
     report(State(cells=len(cells), done=done + 1, finished=result))
     return True
+
+
+def _require(held: Claim) -> None:
+    """Go no further with a claim that is lost.
+
+    The file system is asked each time: after a suspension the thread that looks may not have run yet.
+    """
+    if not held.check():
+        raise _TakenOver
 
 
 def _tidy_after_others(folder: Path) -> None:

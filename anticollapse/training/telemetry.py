@@ -67,14 +67,14 @@ class Journal:
         self.file, self.callback, self.steps = file, callback, steps
 
     def say(self, kind: EventKind, step: int, **values: object) -> None:
-        """Send one event."""
+        """Send one event; a callback that raises keeps it out of the file."""
         event = Event(kind=kind, step=step, steps=self.steps, values=values)
+        if self.callback is not None:
+            self.callback(event)
         if self.file is not None and kind != "progress":
             line = json.dumps(event.to_json(), ensure_ascii=False, allow_nan=False)
             with self.file.open("a", encoding="utf-8") as stream:
                 stream.write(line + "\n")
-        if self.callback is not None:
-            self.callback(event)
 
     def rewind(self, step: int) -> None:
         """Forget what was said after ``step``: a resumed run will say it again."""

@@ -156,6 +156,30 @@ def test_a_run_that_was_taken_over_writes_nothing(make, monkeypatch):
     assert not list(bench.folder.glob("runs/*/result.json"))
 
 
+def test_a_run_that_was_taken_over_half_way_leaves_the_folder_alone(make):
+    """Suspended for minutes, say: whoever took the run over works in its folder, on the same checkpoint and journal."""
+    bench, cells = make(studies.ladder_rows(["sbert"]), seeds=1, steps=30)
+    folder = bench.folder / "runs/sbert-s0"
+    seen = {}
+
+    def files():
+        return {f.name: (f.stat().st_mtime_ns, f.read_bytes()) for f in folder.rglob("*") if f.is_file()}
+
+    def stop():
+        if not seen and (folder / "training/checkpoint/last.safetensors").exists():
+            (folder / "claim.1.json").write_text("{}")
+            seen.update(files())
+        return False
+
+    outcome = studies.work(bench, cells, stop=stop)
+    assert seen
+    assert (outcome.done, outcome.failed, outcome.stopped) == (["raw-s0"], {}, False)
+    after = files()
+    ours = after.pop("claim.0.json"), seen.pop("claim.0.json")  # that we gave it up is said in our own claim
+    assert ours[0] != ours[1]
+    assert after == seen
+
+
 def test_a_run_that_fails_does_not_end_the_study_and_is_tried_again(make, monkeypatch):
     bench, cells = make(seeds=1)
     original = module.run_cell
