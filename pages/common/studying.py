@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,14 @@ import streamlit as st
 
 from anticollapse.encoding import checkpoint_root
 from anticollapse.errors import AntiCollapseError
-from anticollapse.figures.studies import ClaimPoint, QueuePoint, claims_figure, queue_figure
+from anticollapse.figures.studies import ClaimPoint, QueuePoint, claims_figure, queue_figure, queue_lines
 from anticollapse.figures.style import CONFIG
 from anticollapse.measures.result import format_number
-from anticollapse.measures.verdict import signed
+from anticollapse.measures.verdict import LEVEL, signed
 from anticollapse.studies import load_study
+from anticollapse.studies.results import FORMULA
+from anticollapse.studies.statistics import ONE_SEED
+from anticollapse.studies.tables import COUNTS, FILTER, JUDGED, LIMITED, number, percent, several_commits
 from pages.common import work
 from pages.common.state import escape
 
@@ -54,18 +58,26 @@ def draw() -> None:
 
 
 def found() -> dict[str, Path]:
-    """Folders of studies by name: those below the checkpoint root, and one level deeper in ``studies``."""
+    """Folders of studies by name: those below the checkpoint root, and one level deeper in ``studies``.
+
+    Two folders of one name are told apart by where they are.
+    """
     root = checkpoint_root()
-    places = [*root.glob(f"*/{PLAN}"), *root.glob(f"studies/*/{PLAN}"), *root.glob(f"studies/*/{SUMMARY}")]
-    return {place.parent.name: place.parent for place in sorted(places)}
+    files = [*root.glob(f"*/{PLAN}"), *root.glob(f"studies/*/{PLAN}"), *root.glob(f"studies/*/{SUMMARY}")]
+    places = sorted({file.parent for file in files})
+    names = Counter(place.name for place in places)
+    return {place.name if names[place.name] == 1 else place.relative_to(root).as_posix(): place for place in places}
 
 
 def _plain(folder: Path, name: str) -> Plain | None:
-    """The study as plain types: its summary, or, when it has none or has grown since, after a button, computed."""
+    """The study as plain types: its summary, or, after a button, computed.
+
+    Computed it is where there is no summary, where the study has grown since, and where another formula made it.
+    """
     summary, runs = folder / SUMMARY, len(list(folder.glob("runs/*/result.json")))
     if summary.is_file() and summary.stat().st_size <= LARGEST:
         plain = json.loads(summary.read_text(encoding="utf-8"))
-        if plain["finished"] >= runs:
+        if plain["finished"] >= runs and plain.get("formula") == FORMULA:
             return plain
     key = ("study", str(folder), runs)
     plain = work.results().get(key)
@@ -90,8 +102,12 @@ def _study(plain: Plain) -> None:
     st.caption(
         f"{KINDS.get(plan['kind'], 'Study')} on {escape(plan['pairs']['name'])} from "
         f"{escape(plan['backbone']['name'])}: "
-        f"{plan['steps']:,} steps, {trained}, {sizes}{state}. Intervals are over pairs and seeds together."
+        f"{plan['steps']:,} steps, {trained}, {sizes}{state}. Intervals are over "
+        + ("pairs alone." if seeds < 2 else "pairs and seeds together.")
     )
+    commits = several_commits({row["row"]["key"]: row["commits"] for row in plain["rows"]})
+    if commits:
+        st.caption(escape(commits.replace("`", "")))
     if plain["claims"]:
         _claims(plain["claims"])
     if plan["kind"] == "queue":
@@ -111,7 +127,7 @@ def _claims(claims: Sequence[Plain]) -> None:
         if one["estimate"]["value"] is not None
     ]
     if points:
-        alt = "; ".join(f"{p.name}: claimed {p.claimed}, measured {p.measured:+.2f}" for p in points)
+        alt = "; ".join(_alt(point) for point in points)
         st.plotly_chart(claims_figure(points), config=CONFIG, key="claims", alt=f"Claims and measurements. {alt}")
     rows = [
         {
@@ -124,10 +140,25 @@ def _claims(claims: Sequence[Plain]) -> None:
         for one in claims
     ]
     st.table(pd.DataFrame(rows).set_index("system"), border="horizontal")
+    _marks([one["estimate"] for one in claims])
     st.caption(
-        "Claims: bert-base, 25,000 labelled pairs, one run each, without intervals (dev Spearman). A difference "
-        "measured on another backbone and other data can confirm a direction, not an amount."
+        "Claims: bert-base, 25,000 labelled pairs, one run each, without intervals (dev Spearman). They were made on "
+        f"another backbone and other data than this study's. {JUDGED}"
     )
+
+
+def _alt(point: ClaimPoint) -> str:
+    claimed = "no number claimed" if point.claimed is None else f"claimed {signed(point.claimed, 2)}"
+    return f"{point.name}: {claimed}, measured {signed(point.measured, 2)}"
+
+
+def _marks(estimates: Sequence[Plain]) -> None:
+    """What the marks beside differences mean."""
+    comparisons = max((one["comparisons"] for one in estimates), default=0)
+    if comparisons:
+        st.caption(f"{COUNTS} A difference after Holm's correction for {comparisons} comparisons (p ≤ 0.05).")
+    if any(one["one_seed"] and one["interval"] is not None for one in estimates):
+        st.caption(f"{LIMITED} {ONE_SEED}")
 
 
 def _queue(rows: Sequence[Plain]) -> None:
@@ -138,25 +169,75 @@ def _queue(rows: Sequence[Plain]) -> None:
             row["spearman"]["test"]["value"],
             row["std"]["test"],
             row["rates"].get("false_negative_rate"),
+            row["rates"].get("hard_negative_rate"),
+            row["row"]["batch_size"],
         )
         for row in rows
         if row["spearman"].get("test") and row["row"]["queue_size"] is not None
     ]
     if points:
-        alt = "Spearman and the share of false negatives against the size of the queue"
+        alt = "Spearman and the shares of false and hard negatives against the size of the queue"
         st.plotly_chart(queue_figure(points), config=CONFIG, key="queue", alt=alt)
         st.caption(
-            "Bars: standard deviation over seeds. A longer queue gives more negatives, and more of them are false: "
-            "they mean the same as the anchor (graded 4 and up)."
+            "Bars: standard deviation over seeds. A negative is false when it is known to mean the same as the anchor "
+            "(graded 4 and up), and hard when it is at least as close to the anchor as the positive is."
         )
+        for text in queue_changes(points, rows):
+            st.caption(escape(text))
+
+
+def queue_changes(points: Sequence[QueuePoint], rows: Sequence[Plain]) -> list[str]:
+    """What becomes of the false negatives between the shortest and the longest queue of each system, as sentences.
+
+    A share and a number need not go the same way: a longer queue has more negatives, of which fewer may be false.
+
+    Args:
+        points: What is drawn.
+        rows: Rows of the study.
+    """
+    numbers = {
+        (row["row"]["variant"], row["row"]["batch_size"], row["row"]["queue_size"]): row["per_step"].get(
+            "false_negatives"
+        )
+        for row in rows
+    }
+    texts = []
+    for name, some in queue_lines([p for p in points if p.false_negatives is not None]).items():
+        first, last = some[0], some[-1]
+        if first.queue == last.queue:
+            continue
+        text = (
+            f"{name}, from a queue of {first.queue:g} to one of {last.queue:g} batches: the share of the negatives "
+            f"that are false goes from {percent(first.false_negatives)} to {percent(last.false_negatives)}"
+        )
+        before, after = (numbers.get((p.variant, p.batch, p.queue)) for p in (first, last))
+        if before is not None and after is not None:
+            text += f", their number a step from {number(before)} to {number(after)}"
+        texts.append(f"{text}.")
+    return texts
+
+
+RATES = {
+    "hard_negative_rate": "hard negatives",
+    "false_negative_rate": "false negatives",
+    "filtered_share": "filtered",
+    "paraphrases_among_filtered": "known paraphrases among the filtered",
+    "paraphrases_among_candidates": "known paraphrases among all candidates",
+    "precision_on_graded_pairs": "filter: precision on graded pairs",
+    "recall_on_graded_pairs": "filter: recall on graded pairs",
+    "paraphrases_among_graded_pairs": "filter: precision of chance on graded pairs",
+}
 
 
 def _rows(plain: Plain) -> None:
+    baselines = plain["baselines"]
     differences = {
         one["row"]: one["estimate"]
         for one in plain["differences"]
-        if one["split"] == "test" and one["reference"] == plain["baseline"]
+        if one["split"] == "test" and one["reference"] == baselines[one["row"]]
     }
+    to = set(baselines.values())
+    column = f"difference to {to.pop() if len(to) == 1 else 'no queue, same batch'}, test [95 %]"
     rows = []
     for row in plain["rows"]:
         key = row["row"]["key"]
@@ -164,16 +245,17 @@ def _rows(plain: Plain) -> None:
         for split in ("dev", "test"):
             estimate = row["spearman"].get(split)
             line[f"Spearman, {split}"] = _spread(None if estimate is None else estimate["value"], row["std"].get(split))
-        line[f"difference to {plain['baseline']}, test [95 %]"] = _points(differences.get(key))
+        line[column] = _points(differences.get(key))
         line["mean unrelated cosine, test"] = _spread(
             row["means"]["test"].get("mean_unrelated_cosine"), row["stds"]["test"].get("mean_unrelated_cosine"), 2
         )
-        for rate in ("hard_negative_rate", "false_negative_rate", "filter_precision") if row["rates"] else ():
-            value = row["rates"].get(rate)
-            line[rate.replace("_", " ")] = "–" if value is None else f"{100 * value:.2f} %"
+        line |= {title: percent(row["rates"].get(rate)) for rate, title in RATES.items() if row["rates"]}
         rows.append(line)
     with st.expander("All systems of this study"):
         st.dataframe(pd.DataFrame(rows).fillna("–"), hide_index=True, alt="Systems of the study with their Spearman")
+        _marks(list(differences.values()))
+        if any("paraphrases_among_filtered" in row["rates"] for row in plain["rows"]):
+            st.caption(FILTER)
 
 
 def _points(estimate: Plain | None) -> str:
@@ -182,7 +264,8 @@ def _points(estimate: Plain | None) -> str:
     text = signed(estimate["value"], 2)
     if estimate["interval"] is not None:
         low, high = (signed(bound, 2) for bound in estimate["interval"])
-        text += f" [{low}, {high}]"
+        stands = estimate["p_corrected"] is not None and estimate["p_corrected"] <= LEVEL
+        text += f" [{low}, {high}]" + (f" {LIMITED}" if estimate["one_seed"] else f" {COUNTS}" if stands else "")
     return text
 
 

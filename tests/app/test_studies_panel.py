@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from anticollapse import studies
+from anticollapse.figures.studies import ClaimPoint
 from anticollapse.studies.measuring import save_arrays
 
 SPLITS = {"dev": 50, "test": 60}
@@ -27,11 +28,11 @@ def root(tmp_path, monkeypatch, raw_mini):
     return folder
 
 
-def write_study(folder, rows, kind, *, without=()):
+def write_study(folder, rows, kind, *, without=(), seeds=(0, 1), changed=None):
     pairs = {"name": "demo", **{split: {"digest": split, "n": 9} for split in ("train", "dev", "test")}}
     plan = studies.Plan(
         kind=kind, backbone={"name": "*tiny*", "digest": "b" * 64}, pairs=pairs, steps=7,
-        options={"precision": "auto", "patience": 0}, rows=rows, seeds=(0, 1),
+        options={"precision": "auto", "patience": 0}, rows=rows, seeds=seeds,
     )  # fmt: skip
     folder.mkdir(parents=True)
     studies.join_plan(folder, plan)
@@ -45,7 +46,8 @@ def write_study(folder, rows, kind, *, without=()):
         cosines = {split: np.tanh(quality * s + rng.normal(size=len(s))) for split, s in scores.items()}
         (folder / "runs" / cell.slug).mkdir(parents=True)
         save_arrays(folder / "runs" / cell.slug / "cosines.npz", cosines)
-        (folder / "runs" / cell.slug / "result.json").write_text(json.dumps(result_of(cell, scores, cosines)))
+        result = {**result_of(cell, scores, cosines), **(changed or {}).get(cell.slug, {})}
+        (folder / "runs" / cell.slug / "result.json").write_text(json.dumps(result))
     return studies.load_study(folder, n_resamples=100)
 
 
@@ -93,18 +95,81 @@ def test_an_unfinished_study_is_computed_when_asked(root, app):
     assert any("claimed" in table.value.columns for table in app.table)
 
 
-def test_the_queue_study_and_another_beside_it(root, app):
-    write_study(root / "studies" / "a", studies.ladder_rows(LADDER), "ladder").write()
-    write_study(root / "studies" / "q", studies.queue_rows(sizes=[0, 1, 2.5]), "queue").write()
+def negatives(share, number):
+    counts = {"candidates": 0, "filtered": 0, "filtered_false_negatives": 0, "hard_negatives": 0}
+    return {"negatives": {**counts, "negatives": number / share, "false_negatives": number}, "steps": 10}
+
+
+@pytest.mark.parametrize(
+    ("short", "long", "said"),
+    [
+        ((0.000114, 162), (0.000045, 230), ("0.011 % to 0.0045 %", "from 16.2 to 23.0")),
+        ((0.0002, 5), (0.003, 4), ("0.020 % to 0.30 %", "from 0.50 to 0.40")),
+    ],
+)
+def test_the_queue_study_and_another_beside_it(root, app, short, long, said):
+    write_study(root / "studies" / "a", studies.ladder_rows(["raw", "sbert"]), "ladder").write()
+    changed = {f"sbert-queue-q{q}-s{s}": negatives(*n) for q, n in ((0, short), (2.5, long)) for s in (0, 1)}
+    write_study(root / "studies" / "q", studies.queue_rows(sizes=[0, 1, 2.5]), "queue", changed=changed).write()
     app.query_params["study"] = "q"
     app.run()
     assert not app.exception
     assert not app.error
-    assert "A longer queue" in texts(app)
-    assert "false negative rate" in app.dataframe[-1].value.columns
+    line = next(
+        text for text in texts(app).split("sbert-queue, ") if text.startswith("from a queue of 0 to one of 2.5")
+    )
+    for numbers in said:
+        assert numbers in line
+    assert "more of them are false" not in texts(app)
+    frame = app.dataframe[-1].value
+    assert short[0] * 100 == pytest.approx(float(frame["false negatives"][0].removesuffix(" %")), rel=0.05)
+    assert "known paraphrases among the filtered" in frame.columns
+    assert "filter: precision on graded pairs" in frame.columns
+    assert "which are never each other's negatives" in texts(app)
 
 
-@pytest.mark.parametrize("content", ["[]", "{}", "no json", '{"finished": 9, "plan": {}}'])
+def test_one_seed_and_several_commits_are_said(root, app):
+    changed = {"sbert-queue-s0": {"commit": "beef"}}
+    write_study(root / "one", studies.ladder_rows(LADDER), "ladder", seeds=(0,), changed=changed).write()
+    app.run()
+    assert not app.exception
+    table = next(table.value for table in app.table if "claimed" in table.value.columns)
+    assert {cell.replace("\\", "") for cell in table["reading"]} == {"cannot be said: one seed"}
+    assert all("†" in cell for cell in table["measured, test"])
+    assert "† There is one seed only of a trained system" in texts(app)
+    assert "Intervals are over pairs alone." in texts(app)
+    assert "sbert-queue computed by commit beef" in texts(app)
+
+
+def test_an_alternative_text_says_where_nothing_was_claimed():
+    from pages.common.studying import _alt
+
+    assert _alt(ClaimPoint("a to b", None, -1.0, None)) == "a to b: no number claimed, measured −1.00"
+    assert _alt(ClaimPoint("a to b", 0.2, 0.1, None)) == "a to b: claimed +0.20, measured +0.10"
+
+
+def test_two_studies_of_one_name_are_both_there(root):
+    from pages.common.studying import found
+
+    for folder in (root / "x", root / "studies" / "x", root / "studies" / "y"):
+        write_study(folder, studies.ladder_rows(["raw"]), "ladder")
+    expected = {"x": root / "x", "studies/x": root / "studies/x", "y": root / "studies/y"}
+    assert found() == expected
+
+
+def test_a_summary_of_another_formula_is_computed_anew(root, app):
+    write_study(root / "old", studies.ladder_rows(["raw", "sbert"]), "ladder").write()
+    file = root / "old" / "summary.json"
+    plain = json.loads(file.read_text())
+    del plain["formula"]
+    file.write_text(json.dumps(plain))
+    app.run()
+    assert not app.exception
+    assert not app.error
+    assert "their intervals are not computed yet" in texts(app)
+
+
+@pytest.mark.parametrize("content", ["[]", "{}", "no json", '{"finished": 9, "plan": {}, "formula": 2}'])
 def test_a_broken_summary_is_one_message(root, app, content):
     write_study(root / "studies" / "x", studies.ladder_rows(["raw", "sbert"]), "ladder")
     (root / "studies" / "x" / "summary.json").write_text(content)
