@@ -58,8 +58,9 @@ def correction(comparison: Comparison) -> str:
     if number == 1:
         return "There is one comparison, so no correction for several is needed."
     return (
-        f"Verdicts are corrected for {number} comparisons with one reference (Holm 1979), so that the chance that any "
-        "of them is false stays at 5 %. The intervals are those of single comparisons."
+        f"Verdicts are corrected for {number} comparisons with one reference (Holm 1979), for Spearman, and for "
+        "Pearson by itself, so that the chance that any verdict on one of them is false stays at 5 %. The intervals "
+        "are those of single comparisons."
     )
 
 

@@ -54,7 +54,7 @@ def main() -> None:
         )
     _downloads(made, shown, key, names, bench.fit_name)
     studying.draw()
-    _how_to_read(bench)
+    _how_to_read(bench, made)
 
 
 def _nothing(bench: state.Workbench) -> None:
@@ -98,7 +98,8 @@ def _differences(made: Comparison, shown: list[Series]) -> None:
     )
     st.caption(
         "Each point is how much better (right) or worse (left) an encoder agrees with people than the reference, on "
-        "the same pairs; the line is its 95 % interval. A line that touches 0 shows no difference."
+        "the same pairs; the line is its 95 % interval. A line across 0 shows no difference; one clear of 0 shows one "
+        "unless the correction for several comparisons takes it back, which the verdicts below say."
     )
     comparing.verdict_table(made, shown)
     st.caption(state.escape(correction(made)))
@@ -211,15 +212,23 @@ def _downloads(made: Comparison, shown: list[Series], key: str, names: list[str]
             )
 
 
-def _how_to_read(bench: state.Workbench) -> None:
+def _draws(made: Comparison) -> str:
+    """How often the pairs were drawn anew, in words; it depends on how many there are."""
+    found = [made.encoders[i].differences["spearman"].details.get("resamples") for i in made.others]
+    numbers = [one for one in found if isinstance(one, int)]
+    return f"{max(numbers):,} times" if numbers else "many times"
+
+
+def _how_to_read(bench: state.Workbench, made: Comparison) -> None:
     cured = f" Cures were fitted on {bench.fit_name}." if any("+" in name for name in bench.encoders) else ""
     with st.expander("How to read this page"):
         st.markdown(
             f"""
-**Is it real?** Other pairs would have given other numbers. So the pairs are drawn anew 2,000 times from these, and both
-encoders are measured on each draw: what is hard in the pairs is hard for both and cancels out. A 95 % interval that
-leaves out 0 shows a difference. One that includes 0 does *not* show that the encoders are equal: *needs about n pairs*
-says how many pairs would show a difference of the size seen, with a chance of 80 %.
+**Is it real?** Other pairs would have given other numbers. So the pairs are drawn anew {_draws(made)} from these,
+and both encoders are measured on each draw: what is hard in the pairs is hard for both and cancels out. A 95 % interval
+that leaves out 0 shows a difference, if it is the only comparison. One that includes 0 does *not* show that the
+encoders are equal: *needs about n pairs* says how many pairs would show a difference of the size seen, as one of as
+many comparisons, with a chance of 80 %.
 
 **Several encoders** give several chances to win by luck. Verdicts are corrected for that (Holm's method), so an encoder
 may lie clear of 0 and still not count.

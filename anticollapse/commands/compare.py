@@ -134,7 +134,7 @@ def describe(comparison: Comparison) -> str:
         lines += ["", table(["encoder", "measure", "difference", "verdict"], _verdict_rows(comparison))]
         lines += ["", correction(comparison)]
     for i in comparison.others:
-        lines += _where(comparison, i)
+        lines += [*_where(comparison, i), *_disputed(comparison, i)]
     return "\n".join(lines)
 
 
@@ -168,8 +168,12 @@ def _where(comparison: Comparison, encoder: int) -> list[str]:
     ]
     header = ["cut by", "slice", "pairs", "part of the difference", "closer to people", "farther"]
     lines = ["", f"Where {name} differs from {reference} (the parts of one kind sum to the difference in Spearman):"]
-    lines += ["", table(header, rows, right=range(2, 6))]
-    lines += ["", f"Pairs on which {name} and {reference} disagree most (place from 0, least similar, to 100):", ""]
+    return [*lines, "", table(header, rows, right=range(2, 6))]
+
+
+def _disputed(comparison: Comparison, encoder: int) -> list[str]:
+    """The pairs on which two encoders disagree most, which needs no labels."""
+    name, reference = comparison.names[encoder], comparison.names[comparison.reference]
     pairs = comparison.pairs
     shown = [
         [
@@ -182,7 +186,13 @@ def _where(comparison: Comparison, encoder: int) -> list[str]:
         ]
         for one in disagreements(comparison, encoder, top=SHOWN_PAIRS)
     ]
-    return [*lines, table(["row", reference, name, "people", "sentence 1", "sentence 2"], shown, right=range(4))]
+    if len(comparison.used) < 2:
+        return []
+    if not shown:
+        return ["", f"{name} and {reference} put all pairs in the same order."]
+    title = f"Pairs on which {name} and {reference} disagree most (place from 0, least similar, to 100):"
+    header = ["row", reference, name, "people", "sentence 1", "sentence 2"]
+    return ["", title, "", table(header, shown, right=range(4))]
 
 
 def _check(args: argparse.Namespace, names: list[str]) -> int:

@@ -127,6 +127,21 @@ def test_one_encoder_and_pairs_without_labels(tiny_encoder, tmp_path, capsys):
     assert "single sentences" in (tmp_path / "l.html").read_text(encoding="utf-8")
 
 
+def test_disputed_pairs_need_no_labels(tiny_encoder, pairs, tmp_path, capsys):
+    lines = [line.rpartition(",")[0] for line in pairs.read_text().splitlines()]
+    (tmp_path / "bare.csv").write_text("\n".join(lines) + "\n")
+    other = f"{tiny_encoder}+first-last"
+    assert run(tiny_encoder, other, "--pairs", tmp_path / "bare.csv") == 0
+    out = capsys.readouterr().out
+    assert "the pairs have no labels" in out
+    table = out.partition(f"Pairs on which {other} and {tiny_encoder} disagree most")[2]
+    assert len(table.strip().splitlines()) >= 1 + command.SHOWN_PAIRS
+    assert "Where " not in out
+    (tmp_path / "few.csv").write_text("\n".join([lines[0], "a dog,a dog", "a man,the ball"]) + "\n")
+    assert run(tiny_encoder, f"{tiny_encoder}+centring", "--pairs", tmp_path / "few.csv", "--fit-on", pairs) == 0
+    assert "put all pairs in the same order" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
