@@ -189,6 +189,7 @@ def main(folder: Path) -> None:
 
     from anticollapse.errors import AntiCollapseError
     from anticollapse.training import TrainingOptions, get_variant, train
+    from anticollapse.training.data import steps_per_epoch
 
     request = json.loads((folder / "request.json").read_text(encoding="utf-8"))
     heard: list[tuple[float, Event]] = []
@@ -202,7 +203,9 @@ def main(folder: Path) -> None:
     variant = get_variant(request["variant"]).with_parameters(request["parameters"])
     options = TrainingOptions(**request["options"])
     n = pairs.n if variant.supervised is not None else len(pairs.sentences)
-    batch = min(options.batch_size or variant.defaults.batch_size, n) * options.accumulation
+    batch = min(options.batch_size or variant.defaults.batch_size, n)
+    # An epoch is cut into batches of the same size, which is smaller than what was asked for where that leaves a rest.
+    items = n / steps_per_epoch(n, batch) * options.accumulation
     try:
         train(
             variant,
@@ -217,16 +220,16 @@ def main(folder: Path) -> None:
     except AntiCollapseError as error:
         store.write_json(folder / "answer.json", {"error": str(error)})
         return
-    store.write_json(folder / "answer.json", times_of(heard, began=began - setup_before, batch=batch))
+    store.write_json(folder / "answer.json", times_of(heard, began=began - setup_before, items=items))
 
 
-def times_of(heard: Sequence[tuple[float, Event]], *, began: float, batch: int) -> dict[str, float]:
+def times_of(heard: Sequence[tuple[float, Event]], *, began: float, items: float) -> dict[str, float]:
     """What the events of a probe say about the time of a run's parts.
 
     Args:
         heard: When each was heard, in seconds, and what.
         began: When the process began, on the same clock.
-        batch: Items a step.
+        items: Items a step.
 
     Returns:
         Seconds: ``setup``, ``step``, ``look`` and ``write`` as in :class:`Speed`.
@@ -234,7 +237,7 @@ def times_of(heard: Sequence[tuple[float, Event]], *, began: float, batch: int) 
     (first, _), (last, end) = [(at, event) for at, event in heard if event.kind == "evaluation"][-2:]
     # The last step is told as progress, just before the evaluation after it begins.
     stepped = max(at for at, event in heard if event.kind == "progress" and at <= last)
-    step = batch / (end.values["items_per_second"] or float("nan"))
+    step = items / (end.values["items_per_second"] or float("nan"))
     look = last - stepped
     start = next(at for at, event in heard if event.kind == "start")
     return {

@@ -398,7 +398,7 @@ def test_the_parts_of_the_time_are_told_apart():
         at(129.0, "evaluation", 8, items_per_second=8.0),
         at(133.0, "checkpoint", 8),
     ]
-    assert times_of(heard, began=100.0, batch=8) == {"setup": 10.0, "step": 1.0, "look": 2.0, "write": 5.0}
+    assert times_of(heard, began=100.0, items=8) == {"setup": 10.0, "step": 1.0, "look": 2.0, "write": 5.0}
 
 
 def test_a_probe_that_cannot_train_says_why(root, pair_maker, settings, monkeypatch):
