@@ -93,6 +93,7 @@ def test_verdicts_are_corrected_for_the_number_of_encoders(three):
     assert [three.encoders[i].verdicts["spearman"].outcome for i in three.others] == ["better", "no difference shown"]
     assert three.encoders[1].verdicts["spearman"].comparisons == 2
     assert "corrected for 2 comparisons" in correction(three)
+    assert "for Spearman, and for Pearson by itself" in correction(three)
 
 
 def test_another_reference_turns_the_sign(three):

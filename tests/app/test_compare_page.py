@@ -68,6 +68,15 @@ def test_three_encoders_are_corrected_and_each_can_be_looked_at(app):
     assert "place by raw-mini+first-last" in disputed(app).columns
 
 
+def test_how_often_pairs_were_drawn_is_that_of_the_comparison(app, monkeypatch):
+    monkeypatch.setattr("anticollapse.measures.significance.default_resamples", lambda n: 640)
+    app.query_params["encoders"] = BOTH
+    upload(app, "drawn.csv", GOOD.replace("guitar", "drum"))
+    assert clean(app)
+    assert "drawn anew 640 times" in texts(app)
+    assert "A line across 0 shows no difference; one clear of 0 shows one unless" in texts(app)
+
+
 def test_one_encoder_invites_to_choose_another(app):
     app.query_params["encoders"] = ["raw-mini"]
     app.run()

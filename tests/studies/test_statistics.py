@@ -88,10 +88,13 @@ def test_seeds_that_are_drawn_have_the_variance_of_their_mean():
     assert np.array_equal(draw_seeds(np.full((3, 1), 7.0), rng), [7.0] * 3)
 
 
-@pytest.mark.parametrize("k", [3, 5])
+@pytest.mark.parametrize("k", [2, 3, 5])
 @pytest.mark.parametrize(("pair_noise", "seed_noise"), [(1.0, 0.3), (0.3, 1.0), (1.0, 1.0)])
 def test_intervals_cover_the_truth(k, pair_noise, seed_noise):
-    """With normal chance of known size in the pairs and in the seeds; the truth is 0."""
+    """With normal chance of known size in the pairs and in the seeds; the truth is 0.
+
+    Two seeds that differ far more than the pairs do give 89 %, which docs/studies.md says: they are provisional.
+    """
     rng = np.random.default_rng([k, int(10 * pair_noise)])
     cases, hits, b = 800, 0, 400
     for case in range(cases):
@@ -100,7 +103,7 @@ def test_intervals_cover_the_truth(k, pair_noise, seed_noise):
         nothing = runs_of(np.zeros(k), np.zeros((b, k)), n=1000)
         low, high = difference(runs_of(gaps, samples, n=1000), nothing, seed=case).interval
         hits += low <= 0 <= high
-    assert 0.93 <= hits / cases <= 0.97
+    assert (0.88 if k == 2 else 0.93) <= hits / cases <= 0.97
 
 
 @pytest.mark.parametrize("k", [3, 5])
