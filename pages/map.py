@@ -15,6 +15,7 @@ from anticollapse.figures.collapse import selected_positions
 from anticollapse.figures.style import CONFIG
 from anticollapse.measures.projection import MOST_ENCODERS, MapSettings
 from anticollapse.neighbourhoods import LIMIT, MapReport, sample_sentences
+from anticollapse.wording import count
 from pages.common import maplists, maps, state, tables
 
 HEADING = "What are the neighbourhoods?"
@@ -51,12 +52,15 @@ def main() -> None:
         return
     _finding(heading, drawn, report, reference)
     _caption(drawn, report)
+    about = st.empty()
     maplists.sentences(drawn, report, reference, hits, bench.pairs)
     maplists.neighbours(drawn)
     _trust(drawn, report, reference)
     maplists.downloads(drawn, report, reference)
     # The figure is sent last: a browser draws many points for a second or two, and the lists need not wait for it.
-    _figure(place, drawn, report, _colouring(colour, drawn, report, reference), hits)
+    with about:
+        colouring = _colouring(colour, drawn, report, reference)
+    _figure(place, drawn, report, colouring, hits)
     _how_to_read()
 
 
@@ -87,6 +91,7 @@ def _drawn(bench: state.Workbench, pairs: PairSet, place: st.delta_generator.Del
         sample=sample,
         settings=settings,
         key=maps.identify(pairs, encoders, sample, settings),
+        data=pairs.digest,
     )
 
 
@@ -150,7 +155,7 @@ def _controls(controls: st.delta_generator.DeltaGenerator, drawn: maps.Drawn) ->
             key="color",
             bind="query-params",
             help="label: what people gave the pair. source: where the sentence comes from. group: dense groups of "
-            "sentence vectors. kept: share of the 10 nearest neighbours that is the same. moved: distance on the map.",
+            "sentence vectors. kept: share of the nearest neighbours that is the same. moved: distance on the map.",
         )
         reference = drawn.names[0]
         if len(drawn.series) > 1:
@@ -177,13 +182,12 @@ def _finding(heading: st.delta_generator.DeltaGenerator, drawn: maps.Drawn, repo
         if parts:
             said = [f"{value:.0%} under {name}" for value, name in parts]
             text = " and ".join(said) if len(said) < 3 else f"from {said[0]} to {said[-1]}"
-            st.title(
-                f"Of its 10 nearest neighbours under {state.escape(drawn.names[reference])}, a sentence keeps {text}",
-                anchor=False,
-            )
+            near = count(report.k, "nearest neighbour")
+            base = state.escape(drawn.names[reference])
+            st.title(f"Of its {near} under {base}, a sentence keeps {text}", anchor=False)
         else:
-            count = len(drawn.facts.texts)
-            st.title(f"The neighbourhoods of {count:,} sentences under {state.escape(drawn.names[0])}", anchor=False)
+            n = len(drawn.facts.texts)
+            st.title(f"The neighbourhoods of {n:,} sentences under {state.escape(drawn.names[0])}", anchor=False)
         st.caption(
             "Neighbours are found in the sentence vectors themselves, among all sentences, not on the map. "
             + ("The map puts the same sentence as near as it can to the same place in every panel." if parts else "")
@@ -201,6 +205,8 @@ def _colouring(
     if kind == "group":
         found = maps.groups(drawn, reference)
         names = [f"group {i + 1}" for i in range(found.n)]
+        if found.note:
+            st.caption(found.note)
         return figures.Groups(f"dense groups under {name}", found.labels, names, "in no dense group")
     if kind == "kept" and len(drawn.series) > 1:
         return figures.Scale("neighbours kept (share)", report.overlaps(reference), 0, 1, reverse=True)
@@ -230,7 +236,7 @@ def _figure(
             figures.MapPanel(
                 series,
                 report.projection.coordinates[m],
-                note="" if value is None else f"trustworthiness {value:.2f}",
+                note="trustworthiness undefined" if value is None else f"trustworthiness {value:.2f}",
                 nearest_point=report.nearest_point[m],
                 neighbours=mine,
             )
@@ -240,7 +246,7 @@ def _figure(
         drawn.sample.drawn,
         maps.hover(drawn),
         selected=chosen,
-        hits=[int(where[i]) for i in hits if where[i] >= 0],
+        hits=[int(where[i]) for i in maplists.ringed(drawn, hits)],
         focus=int(where[focus]) if focus is not None and where[focus] >= 0 else None,
     )
     place.plotly_chart(
@@ -285,12 +291,22 @@ def _trust(drawn: maps.Drawn, report: MapReport, reference: int) -> None:
             same = m == reference
             row["neighbours kept (share)"] = "compared with this" if same else state.escape(kept.describe())
             row["median distance moved (std of the map)"] = "" if same else f"{np.nanmedian(moved):.2f}"
+            together = None if same else report.moved_and_kept(reference, m)
+            row["moved with kept (correlation)"] = (
+                "" if same else "undefined" if together is None else f"{together:.2f}".replace("-", "−")
+            )
         rows.append(row)
     st.table(pd.DataFrame(rows).set_index("encoder"), border="horizontal")
     st.caption(
         "Trustworthiness is 1 when all neighbours on the map are neighbours in the encoder's own space, and about 0.5 "
         "when they are arbitrary; on up to 1,000 sentences. In brackets: the 95 % interval."
     )
+    if len(drawn.series) > 1:
+        st.caption(
+            "“Moved with kept” is the Spearman correlation of how far a sentence moved and how many neighbours it "
+            "kept: near −1, just those that lost neighbours moved; near 0, moving says little about that. What became "
+            "of a sentence's neighbours is told by *kept*, not by the distance."
+        )
 
 
 def _how_to_read() -> None:
@@ -299,14 +315,18 @@ def _how_to_read() -> None:
             """
 A **map** puts sentences that an encoder finds similar close together (UMAP). With several encoders the maps are
 arranged together: a sentence is drawn towards its place under the other encoders, the more neighbours it has in common
-there, the more strongly. So a sentence that lies elsewhere really has other neighbours.
+there, the more strongly. So a sentence that lies elsewhere often has other neighbours, but not always: its neighbours
+may have moved with it, or the plane had no room. Whether it has is told by *kept*; how well the two go together on this
+map stands under *How far to trust the map*.
 
 * **What it can show**: who is near whom, and which sentences change their company from one encoder to the other.
 * **What it cannot show**: collapse. A map spreads any cloud over the whole page, however narrow the cone it comes
   from. Nor do the gaps between groups, their sizes or the axes mean anything.
-* **Neighbours** in lists, *kept* and *group* come from the vectors themselves: all cosines are compared, or, above
-  200,000 sentences, an index that finds nearly all of them.
-* **Groups** (HDBSCAN) are places that are denser than their surroundings. Most sentences of a mixed set are in none.
+* **Neighbours** in lists and *kept* come from the vectors themselves, among all sentences: all cosines are compared.
+  Only where more than 200,000 sentences are many times as many cosines (above 10,000 drawn among 1,000,000), *kept*
+  comes from an index that finds nearly all of them, and the page says so.
+* **Groups** (HDBSCAN) are places that are denser than their surroundings, among the leading principal components of the
+  sentences that are drawn. Most sentences of a mixed set are in none.
 * The arrangement depends on a **seed**. What matters is there under another seed too: try one under *Settings*.
 """
         )

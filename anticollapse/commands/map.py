@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import argparse
 import html
-import json
 import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -35,15 +33,24 @@ from anticollapse.figures.style import CONFIG, Series, colours
 from anticollapse.measures.array_cache import ArrayCache
 from anticollapse.measures.clusters import clusters
 from anticollapse.measures.projection import MOST_ENCODERS, MapSettings
-from anticollapse.neighbourhoods import LIMIT, MapReport, SentenceFacts, map_sentences, map_table, sample_sentences
+from anticollapse.neighbourhoods import (
+    LIMIT,
+    MapReport,
+    SentenceFacts,
+    map_metadata,
+    map_sentences,
+    map_table,
+    sample_sentences,
+)
 from anticollapse.wording import count
 
 FORMATS = (".html", ".parquet")
 COLOURS = ("encoder", "label", "source", "group", "kept", "moved")
 CAPTION = (
     "Each point is a sentence. Nearness means something; how far apart distant groups are, how large and in which "
-    "direction does not. A map hardly shows collapse: measure that with “anticollapse doctor”. Trustworthiness and "
-    "neighbours kept come from the sentence vectors themselves."
+    "direction does not. A sentence that lies elsewhere under another encoder often has other neighbours there, but "
+    "not always: “neighbours kept” tells. A map hardly shows collapse: measure that with “anticollapse doctor”. "
+    "Trustworthiness and neighbours kept come from the sentence vectors themselves."
 )
 
 
@@ -87,6 +94,11 @@ def run(args: argparse.Namespace) -> int:
     settings = MapSettings(n_neighbors=args.neighbors, min_dist=args.min_dist, n_epochs=args.epochs, seed=args.seed)
     pairs = pairs_from(args)
     facts = SentenceFacts.of(pairs)
+    if args.color in {"kept", "moved"} and len(names) == 1:
+        raise OptionError(
+            f'one encoder alone leaves nothing to compare, so "{args.color}" has no colours',
+            remedy="Name a further encoder, or choose another --color",
+        )
     if args.color == "label" and facts.labels is None:
         raise OptionError("there are no labels to colour by", where=args.pairs, remedy="Choose another --color")
     if args.color == "source" and facts.sources is None:
@@ -105,7 +117,8 @@ def run(args: argparse.Namespace) -> int:
     if output.suffix.lower() == ".parquet":
         _write_parquet(output, names, facts, report, settings, notes)
     else:
-        colour = _colour(args.color, names[0], vectors[0][sample.drawn], facts, report)
+        colour, said = _colour(args.color, names[0], vectors[0][sample.drawn], facts, report, args.seed)
+        notes = [*notes, *said]
         with _atomic(output) as temporary:
             temporary.write_text(page(names, facts, report, colour, notes), encoding="utf-8", errors="replace")
     for line in (*pairs.notes, *describe(names, report, notes)):
@@ -128,7 +141,11 @@ def describe(names: list[str], report: MapReport, notes: Sequence[str] = ()) -> 
         line = f"{name}: trustworthiness of the map {report.trust[m].describe()}"
         if m:
             kept = report.overlap_measure(0, m)
-            line += f"; {kept.details.get('k')} nearest neighbours kept from {names[0]}: {kept.describe()}"
+            line += f"; {count(report.k, 'nearest neighbour')} kept from {names[0]}: {kept.describe()}"
+            together = report.moved_and_kept(0, m)
+            if together is not None:
+                said = f"{together:.2f}".replace("-", "−")
+                line += f"; Spearman correlation of the distance moved and the neighbours kept: {said}"
         lines.append(line)
     return lines
 
@@ -195,32 +212,30 @@ def _check(output: Path, names: list[str], pairs: str) -> None:
 
 def _note(report: MapReport, encoder: int) -> str:
     value = report.trust[encoder].value
-    return "" if value is None else f"trustworthiness {value:.2f}"
+    return "trustworthiness undefined" if value is None else f"trustworthiness {value:.2f}"
 
 
 def _colour(
-    kind: str, first: str, vectors: np.ndarray, facts: SentenceFacts, report: MapReport
-) -> Groups | Scale | None:
+    kind: str, first: str, vectors: np.ndarray, facts: SentenceFacts, report: MapReport, seed: int
+) -> tuple[Groups | Scale | None, list[str]]:
+    """What the colour of a point says, and what the reader must know about it."""
     drawn, panels = report.sample.drawn, len(report.trust)
     if kind == "label" and facts.labels is not None:
-        return Scale("human label (0–5)", [facts.labels[drawn]] * panels, 0, 5)
+        return Scale("human label (0–5)", [facts.labels[drawn]] * panels, 0, 5), []
     if kind == "source" and facts.sources is not None:
-        return Groups.by_name("source", [facts.sources[i] for i in drawn])
+        return Groups.by_name("source", [facts.sources[i] for i in drawn]), []
     if kind == "group":
-        found = clusters(vectors)
-        return Groups(
-            f"dense groups under {first}",
-            found.labels,
-            [f"group {i + 1}" for i in range(found.n)],
-            "in no dense group",
-        )
+        found = clusters(vectors, seed=seed)
+        names = [f"group {i + 1}" for i in range(found.n)]
+        groups = Groups(f"dense groups under {first}", found.labels, names, "in no dense group")
+        return groups, [found.note] if found.note else []
     if kind == "kept":
-        return Scale(f"neighbours kept from {first} (share)", report.overlaps(), 0, 1, reverse=True)
+        return Scale(f"neighbours kept from {first} (share)", report.overlaps(), 0, 1, reverse=True), []
     if kind == "moved":
         moved = report.movements()
         high = float(np.nanquantile(np.concatenate(moved), 0.98)) or 1.0
-        return Scale(f"distance from the place under {first} (standard deviations of the map)", moved, 0, high)
-    return None
+        return Scale(f"distance from the place under {first} (standard deviations of the map)", moved, 0, high), []
+    return None, []
 
 
 @contextmanager
@@ -244,8 +259,6 @@ def _write_parquet(
     notes: Sequence[str],
 ) -> None:
     table = pa.table(map_table(names, facts, report))
-    about = {"encoders": names, "method": report.projection.method, "settings": asdict(settings)}
-    about["notes"] = [*notes, *report.notes]
-    table = table.replace_schema_metadata({"anticollapse": json.dumps(about, ensure_ascii=False)})
+    table = table.replace_schema_metadata(map_metadata(names, report, settings, notes))
     with _atomic(output) as temporary:
         pq.write_table(table, temporary)

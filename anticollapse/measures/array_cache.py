@@ -7,6 +7,7 @@ import hashlib
 import json
 import logging
 import os
+import uuid
 import zipfile
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
@@ -39,19 +40,24 @@ class ArrayCache:
         try:
             with np.load(file, allow_pickle=False) as stored:
                 found = {name: stored[name] for name in stored.files}
-            os.utime(file)
         except FileNotFoundError:
             return None
         except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
             logger.warning("%s was not read: %s", file.name, error)
-            file.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                file.unlink(missing_ok=True)
             return None
+        with contextlib.suppress(
+            OSError
+        ):  # read all the same where the folder cannot be written, or the file just left
+            os.utime(file)
         return found
 
     def write(self, key: str, arrays: Mapping[str, NDArray[np.generic]]) -> None:
         """Keep arrays; a full disk costs time on the next visit, not the result of this one."""
         file = self._file(key)
-        part = file.with_name(f".{file.name}.{os.getpid()}.tmp")
+        # Threads of one server may write the same map at once.
+        part = file.with_name(f".{file.name}.{os.getpid()}.{uuid.uuid4().hex}.tmp")
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             with part.open("wb") as stream:
@@ -68,14 +74,19 @@ class ArrayCache:
         return self.folder / f"{key}.npz"
 
     def _prune(self, keep: Path) -> None:
-        files = sorted(self.folder.glob("*.npz"), key=lambda file: file.stat().st_mtime)
-        total = sum(file.stat().st_size for file in files)
-        for file in files:
+        found = []
+        for file in self.folder.glob("*.npz"):
+            with contextlib.suppress(OSError):  # another process took it away
+                facts = file.stat()
+                found.append((facts.st_mtime, facts.st_size, file))
+        total = sum(size for _, size, _ in found)
+        for _, size, file in sorted(found):
             if total <= self.max_bytes:
                 return
             if file != keep:
-                total -= file.stat().st_size
-                file.unlink(missing_ok=True)
+                total -= size
+                with contextlib.suppress(OSError):
+                    file.unlink(missing_ok=True)
 
 
 def content_key(arrays: Sequence[NDArray[np.generic]], parameters: Mapping[str, object]) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 import streamlit as st
 from numpy.typing import NDArray
 
-from anticollapse.data import PairSet
+from anticollapse.data import PairSet, normalise
 from anticollapse.encoding import Encoder
 from anticollapse.encoding.cache import default_cache_folder
 from anticollapse.figures.map import FULL_TEXT_UP_TO, tooltips
@@ -22,8 +22,12 @@ from anticollapse.measures.projection import MapSettings, Projection
 from anticollapse.neighbourhoods import MapReport, Sample, SentenceFacts, first_picture, map_sentences
 from pages.common import work
 
-KEEP_VECTORS = 12
-"""Arrays of vectors held in memory: those of two maps of six encoders. All others are read from disk again."""
+KEEP_VECTORS = 24
+"""Arrays of vectors and of directions held in memory: those of two maps of six encoders. All others are read from disk
+or computed again."""
+KEEP_VECTOR_BYTES = 3 * 1024**3
+KEEP_LISTS = 512
+"""Lists of neighbours, one for each sentence that was clicked and encoder: few bytes each."""
 
 Array = NDArray[np.floating]
 
@@ -39,7 +43,8 @@ class Drawn:
         facts: The N sentences.
         sample: Which are drawn.
         settings: Parameters of the map.
-        key: Identifies the sentences, the encoders and the sample.
+        key: Identifies the sentences, the encoders, the sample, the settings and what tooltips say.
+        data: Digest of the pairs.
     """
 
     series: tuple[Series, ...]
@@ -49,6 +54,7 @@ class Drawn:
     sample: Sample
     settings: MapSettings
     key: str
+    data: str
 
     @property
     def names(self) -> list[str]:
@@ -58,13 +64,49 @@ class Drawn:
 
 @st.cache_resource
 def _vectors() -> work.Store:
-    return work.Store(KEEP_VECTORS)
+    return work.Store(KEEP_VECTORS, KEEP_VECTOR_BYTES)
+
+
+@st.cache_resource
+def _lists() -> work.Store:
+    """On their own, so that clicks do not push a map out."""
+    return work.Store(KEEP_LISTS)
+
+
+@dataclass(frozen=True)
+class Texts:
+    """What searches and selections need of the sentences.
+
+    Attributes:
+        folded: Each sentence as searches compare it.
+        digest: Identifies the sentences and their order.
+    """
+
+    folded: list[str]
+    digest: str
+
+
+def texts(drawn: Drawn) -> Texts:
+    """The sentences, made ready once for a set."""
+    key = ("texts", drawn.data)
+    found = work.results().get(key)
+    if found is None:
+        digest = hashlib.sha256("\0".join(drawn.facts.texts).encode("utf-8", "surrogatepass")).hexdigest()
+        found = Texts([normalise(text).casefold() for text in drawn.facts.texts], digest)
+        work.results().put(key, found)
+    return found
+
+
+def _origins(pairs: PairSet) -> str:
+    """Digest of what the digest of pairs leaves out: sources and row numbers."""
+    sha = hashlib.sha256(str(pairs.groups is None).encode() + pairs.rows.astype("<i8").tobytes())
+    sha.update("\0".join(pairs.groups or ()).encode("utf-8", "surrogatepass"))
+    return sha.hexdigest()
 
 
 def facts(pairs: PairSet) -> SentenceFacts:
     """What is known about each sentence of a set."""
-    sources = hashlib.sha256("\0".join(pairs.groups or ()).encode("utf-8", "surrogatepass")).hexdigest()
-    key = ("facts", pairs.digest, sources, pairs.rows.tobytes())
+    key = ("facts", pairs.digest, _origins(pairs))
     found = work.results().get(key)
     if found is None:
         found = SentenceFacts.of(pairs)
@@ -83,13 +125,14 @@ def vectors(encoder: Encoder, pairs: PairSet) -> Array:
     if found is None:
         with work.working(f"Encoding {len(pairs.sentences):,} sentences with {encoder.name}") as progress:
             found = encoder.encode(pairs.sentences, cache=work.vectors(), progress=progress).vectors
-        _vectors().put(key, found)
+        _vectors().put(key, found, found.nbytes)
     return found
 
 
 def identify(pairs: PairSet, encoders: Sequence[Encoder], sample: Sample, settings: MapSettings) -> str:
-    """What identifies a map."""
-    parts = [pairs.digest, *(encoder.digest for encoder in encoders), str(sorted(asdict(settings).items()))]
+    """What identifies a map and all that is said of its sentences."""
+    opened = [f"{encoder.digest} {encoder.precision}" for encoder in encoders]
+    parts = [pairs.digest, _origins(pairs), *opened, str(sorted(asdict(settings).items()))]
     return hashlib.sha256("/".join(parts).encode() + sample.drawn.tobytes()).hexdigest()
 
 
@@ -141,7 +184,7 @@ def groups(drawn: Drawn, reference: int) -> Clusters:
     found = work.results().get(key)
     if found is None:
         with st.spinner(f"Looking for groups under {drawn.names[reference]}"):
-            found = clusters(drawn.vectors[reference][drawn.sample.drawn])
+            found = clusters(drawn.vectors[reference][drawn.sample.drawn], seed=drawn.settings.seed)
         work.results().put(key, found)
     return found
 
@@ -174,19 +217,19 @@ def neighbours_of(drawn: Drawn, sentence: int, k: int = N_NEIGHBOURS) -> list[Ne
     """
     found = []
     for encoder, one in zip(drawn.encoders, drawn.vectors, strict=True):
-        key = ("near", encoder.digest, drawn.key, sentence, k)
-        near = work.results().get(key)
+        key = (encoder.digest, encoder.precision, drawn.data, sentence, k)
+        near = _lists().get(key)
         if near is None:
             near = nearest_neighbours(_directions(encoder, drawn, one), k, queries=np.array([sentence]), exact=True)
-            work.results().put(key, near)
+            _lists().put(key, near)
         found.append(near)
     return found
 
 
 def _directions(encoder: Encoder, drawn: Drawn, one: Array) -> CentredDirections:
-    key = ("directions", encoder.digest, drawn.key)
+    key = ("directions", encoder.digest, encoder.precision, drawn.data)
     found = _vectors().get(key)
     if found is None:
         found = CentredDirections.of(one)
-        _vectors().put(key, found)
+        _vectors().put(key, found, found.points.nbytes)
     return found

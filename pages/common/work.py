@@ -28,11 +28,17 @@ class Store:
     """The last results, shared by all sessions; values are never changed once they are in.
 
     Streamlit's own caches cannot hold work that reports progress from inside.
+
+    Args:
+        size: Most values.
+        max_bytes: Most bytes of those whose size is told; the newest value stays in any case.
     """
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, max_bytes: int | None = None) -> None:
         self._size = size
+        self._max_bytes = max_bytes
         self._items: OrderedDict[Hashable, Any] = OrderedDict()
+        self._bytes: dict[Hashable, int] = {}
         self._lock = threading.Lock()
 
     def get(self, key: Hashable) -> Any:  # noqa: ANN401
@@ -42,13 +48,18 @@ class Store:
                 self._items.move_to_end(key)
             return self._items.get(key)
 
-    def put(self, key: Hashable, value: object) -> None:
-        """Keep a value; the one used longest ago leaves."""
+    def put(self, key: Hashable, value: object, nbytes: int = 0) -> None:
+        """Keep a value of that many bytes; those used longest ago leave."""
         with self._lock:
             self._items[key] = value
             self._items.move_to_end(key)
-            while len(self._items) > self._size:
-                self._items.popitem(last=False)
+            self._bytes[key] = nbytes
+            while len(self._items) > self._size or (len(self._items) > 1 and self._too_many_bytes()):
+                oldest, _ = self._items.popitem(last=False)
+                del self._bytes[oldest]
+
+    def _too_many_bytes(self) -> bool:
+        return self._max_bytes is not None and sum(self._bytes.values()) > self._max_bytes
 
 
 @st.cache_resource

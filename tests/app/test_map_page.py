@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import io
+import json
 import re
 import shutil
+from types import SimpleNamespace
 
+import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from anticollapse.errors import EncoderError
@@ -129,6 +134,114 @@ def test_search_finds_without_regard_to_case_and_lists(small):
     assert "<b>" not in shown
 
 
+def test_a_search_lists_all_it_finds_and_rings_the_first(small, monkeypatch):
+    from pages.common import maplists
+
+    ringed, files = [], {}
+    ring = maplists.ringed
+    monkeypatch.setattr(maplists, "MOST_HITS", 3)
+    monkeypatch.setattr(maplists, "LISTED", 5)
+    monkeypatch.setattr(maplists, "ringed", lambda *given: ringed.append(ring(*given)) or ringed[-1])
+    monkeypatch.setattr(
+        "streamlit.download_button", lambda label, data, name, *_, **__: files.__setitem__(name, data) or False
+    )
+    upload(small, "pairs.csv", PAIRS)
+    small.text_input(key="search").set_value("GUITAR 1").run()
+    fine(small)
+    assert "11 sentences found" in plain(small.subheader)
+    assert "11 sentences contain “guitar 1”; the first 3 that are drawn are ringed." in plain(small.caption)
+    assert "The first 5 of 11 rows are listed; the files below have all." in plain(small.caption)
+    assert len(sentences_table(small)) == 5
+    assert len(ringed[-1]) == 3
+    exported = pq.read_table(io.BytesIO(files["sentences.parquet"]()))
+    assert exported.num_rows == 11
+
+
+def test_only_sentences_that_are_drawn_are_ringed(monkeypatch):
+    from pages.common import maplists
+
+    monkeypatch.setattr(maplists, "MOST_HITS", 2)
+    drawn = SimpleNamespace(sample=SimpleNamespace(drawn=np.array([5, 6, 8, 9])))
+    assert maplists.ringed(drawn, [1, 2, 5, 7, 8, 9]) == [5, 8]
+
+
+def test_files_of_the_page_say_how_they_were_made_and_can_be_joined(small, monkeypatch, tiny_encoder):
+    from anticollapse.encoding import load_encoder
+
+    files = {}
+    monkeypatch.setattr(
+        "streamlit.download_button", lambda label, data, name, *_, **__: files.__setitem__(name, data) or False
+    )
+    small.query_params["neighbors"] = "9"
+    upload(small, "pairs.csv", PAIRS)
+    fine(small)
+    listed, places = (pq.read_table(io.BytesIO(files[f"{name}.parquet"]())) for name in ("sentences", "map"))
+    for table in (listed, places):
+        about = json.loads(table.schema.metadata[b"anticollapse"])
+        assert about["encoders"] == ["tiny", "tiny+centring"]
+        assert about["settings"]["n_neighbors"] == 9
+    lists, map_ = listed.to_pandas().set_index("sentence number"), places.to_pandas().set_index("sentence number")
+    for column in ("neighbours kept, tiny+centring", "moved, tiny+centring", "sentence"):
+        assert (lists[column] == map_.loc[lists.index, column]).all()
+    first, second = lists["sentence"].iloc[0], lists["other sentence of the pair"].iloc[0]
+    one, other = load_encoder(tiny_encoder).encode([first, second]).vectors.astype(float)
+    cosine = one @ other / np.linalg.norm(one) / np.linalg.norm(other)
+    assert lists["cosine, tiny"].iloc[0] == pytest.approx(cosine, abs=1e-5)
+    assert lists["cosine, tiny+centring"].iloc[0] != pytest.approx(cosine, abs=1e-3)
+    header = files["sentences.csv"]().decode("utf-8-sig").splitlines()[0]
+    assert "neighbours kept, tiny+centring" in header
+    shares = lists["neighbours kept, tiny+centring"]
+    assert sentences_table(small)["kept"].tolist() == pytest.approx((100 * shares).tolist())  # shown in %
+
+
+def test_clicks_do_not_push_a_map_out_of_memory(small, monkeypatch):
+    from pages.common import maps, work
+
+    upload(small, "pairs.csv", PAIRS)
+    fine(small)
+    results = work.results()
+    before = list(results._items)
+    lists = maps._lists()
+    for sentence in range(5):
+        small.query_params["sentence"] = str(sentence)
+        fine(small.run())
+    assert {key[-2] for key in lists._items} >= {0, 1, 2, 3, 4}
+    assert [key for key in results._items if key not in before] == []
+
+
+def test_sources_and_row_numbers_identify_a_map_too():
+    from anticollapse.data import PairSet
+    from anticollapse.measures.projection import DEFAULTS
+    from anticollapse.neighbourhoods import Sample
+    from pages.common import maps
+
+    given = {"name": "t", "sentences1": ("a", "b"), "sentences2": None, "scores": None}
+    rows, sample = np.array([1, 2]), Sample(np.arange(2), np.arange(0))
+    sets = [
+        PairSet(**given, rows=rows),
+        PairSet(**given, rows=rows, groups=("x", "y")),
+        PairSet(**given, rows=rows, groups=("x", "z")),
+        PairSet(**given, rows=rows + 1, groups=("x", "z")),
+    ]
+    assert len({pairs.digest for pairs in sets}) == 1
+    encoder = SimpleNamespace(digest="d", precision="float32")
+    half = SimpleNamespace(digest="d", precision="bfloat16")
+    assert len({maps.identify(pairs, [encoder], sample, DEFAULTS) for pairs in sets}) == 4
+    assert maps.identify(sets[0], [encoder], sample, DEFAULTS) != maps.identify(sets[0], [half], sample, DEFAULTS)
+
+
+def test_a_store_is_bounded_by_bytes_and_keeps_the_newest():
+    from pages.common.work import Store
+
+    store = Store(10, max_bytes=100)
+    for name in "abc":
+        store.put(name, name, 40)
+    assert [store.get(name) for name in "abc"] == [None, "b", "c"]
+    store.put("large", "large", 500)
+    assert store.get("large") == "large"
+    assert store.get("c") is None
+
+
 def test_a_selection_is_listed_with_its_pairs_and_can_be_cleared(small):
     upload(small, "pairs.csv", PAIRS)
     small.session_state["_map_picked"] = [0, 1, 10_000]
@@ -168,6 +281,7 @@ def test_a_selection_of_another_set_is_dropped(small):
     [
         {"sentence": "-1", "color": "no-such", "against": "no-such"},
         {"sentence": "99999999999999999999", "limit": "7", "neighbors": "100000"},
+        {"sentence": "7" * 5_000},
         {"sentence": "²", "limit": "x", "min_dist": "nan", "map_seed": "-3", "search": "<script>"},
     ],
 )

@@ -49,6 +49,9 @@ def test_parquet_holds_sentences_places_and_what_became_of_them(tiny_encoder, pa
     about = json.loads(table.schema.metadata[b"anticollapse"])
     assert about["encoders"] == [one, two]
     assert about["settings"]["n_epochs"] == 10
+    assert about["compared_with"] == one
+    assert about["neighbours_compared"] == 10
+    assert sorted(table["sentence number"].to_pylist()) == list(range(table.num_rows))
     err = capsys.readouterr().err
     assert "trustworthiness of the map 0." in err
     assert "10 nearest neighbours kept from" in err
@@ -65,12 +68,15 @@ def test_same_seed_same_file(tiny_encoder, pairs, tmp_path):
 @pytest.mark.parametrize("colour", command.COLOURS)
 def test_html_is_self_contained_and_escaped(tiny_encoder, pairs, tmp_path, colour):
     out = tmp_path / "map.html"
-    assert run(tiny_encoder, "--input", pairs, "--output", out, "--epochs", 5, "--color", colour) == 0
+    encoders = [tiny_encoder, f"{tiny_encoder}+first-last"]
+    assert run(*encoders, "--input", pairs, "--output", out, "--epochs", 5, "--color", colour) == 0
     text = out.read_text(encoding="utf-8")
     assert not re.search(r"<(script|link|img|iframe)[^>]+(src|href)=", text)
     assert '"showSendToCloud": false' in text
     assert "<i>runs</i>" not in text
     assert "doctor" in text
+    assert ("of their variance" in text) == (colour == "group")
+    assert "Spearman correlation of the distance moved and the neighbours kept" in text
     assert not list(tmp_path.glob(".*tmp"))
 
 
@@ -87,6 +93,15 @@ def test_single_sentences(tiny_encoder, tmp_path):
     assert pq.read_table(tmp_path / "map.parquet").num_rows == 3
 
 
+def test_of_few_sentences_as_many_neighbours_are_named_as_there_are(tiny_encoder, tmp_path, capsys):
+    (tmp_path / "lines.txt").write_text("a dog\nthe cat\na man\n")
+    given = ["--input", tmp_path / "lines.txt", "--output", tmp_path / "map.parquet"]
+    assert run(tiny_encoder, f"{tiny_encoder}+first-last", *given) == 0
+    err = capsys.readouterr().err
+    assert "2 nearest neighbours kept from" in err
+    assert "10 nearest" not in err
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -96,6 +111,8 @@ def test_single_sentences(tiny_encoder, tmp_path):
         (["--output", "map.html", "--neighbors", "1"], "n_neighbors is 1"),
         (["--output", "map.html", "--color", "label"], "no labels"),
         (["--output", "map.html", "--color", "source"], "no sources"),
+        (["--output", "map.html", "--color", "kept"], 'nothing to compare, so "kept" has no colours'),
+        (["--output", "map.html", "--color", "moved"], 'nothing to compare, so "moved" has no colours'),
         (["a", "b", "c", "d", "e", "f", "g", "--output", "map.html"], "8 encoders do not fit"),
     ],
 )

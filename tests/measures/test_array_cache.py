@@ -56,3 +56,41 @@ def test_oldest_leaves_first_and_an_unwritable_folder_is_no_error(tmp_path):
     assert cache.read("a") is None
     (tmp_path / "file").write_text("")
     ArrayCache(tmp_path / "file").write("a", {"x": np.zeros(2)})
+
+
+def test_a_file_that_cannot_be_stamped_is_no_damage(tmp_path, monkeypatch):
+    cache = ArrayCache(tmp_path)
+    cache.write("a", {"x": np.arange(3)})
+
+    def refuse(*_, **__):
+        raise PermissionError("read-only")
+
+    monkeypatch.setattr("anticollapse.measures.array_cache.os.utime", refuse)
+    np.testing.assert_array_equal(cache.read("a")["x"], np.arange(3))
+    assert (tmp_path / "a.npz").exists()
+
+
+def test_writers_at_the_same_time_do_not_share_a_temporary_file(tmp_path, monkeypatch):
+    cache, parts = ArrayCache(tmp_path), []
+    save = np.savez
+
+    def watched(stream, **arrays):
+        parts.append(stream.name)
+        if len(parts) == 1:  # another thread writes the same map in the middle of it
+            cache.write("a", {"x": np.arange(3)})
+        save(stream, **arrays)
+
+    monkeypatch.setattr("anticollapse.measures.array_cache.np.savez", watched)
+    cache.write("a", {"x": np.arange(3)})
+    assert len(set(parts)) == 2
+    np.testing.assert_array_equal(cache.read("a")["x"], np.arange(3))
+    assert not list(tmp_path.glob(".*tmp"))
+
+
+def test_a_file_that_another_process_took_away_does_not_stop_the_tidying(tmp_path, monkeypatch):
+    cache = ArrayCache(tmp_path, max_bytes=10)
+    (tmp_path / "gone.npz").symlink_to(tmp_path / "nowhere")  # listed, but there is nothing to look at
+    cache.write("a", {"x": np.arange(3)})
+    cache.write("b", {"x": np.arange(3)})
+    assert cache.read("a") is None
+    assert cache.read("b") is not None
