@@ -125,7 +125,7 @@ def queue_figure(points: Sequence[QueuePoint]) -> go.Figure:
     Args:
         points: Rows of the study.
     """
-    figure = make_subplots(1, 3, horizontal_spacing=0.09)
+    figure = make_subplots(1, 3, horizontal_spacing=0.14)
     for (name, some), (colour, dash) in zip(queue_lines(points).items(), _styles(), strict=False):
         panels = (
             [p.spearman for p in some],
@@ -150,7 +150,7 @@ def queue_figure(points: Sequence[QueuePoint]) -> go.Figure:
                 row=1,
                 col=column,
             )
-    figure.update_xaxes(title_text=axis_title("size of the queue (× batch)", 3))
+    figure.update_xaxes(title_text=axis_title("queue (× batch)", 3))
     figure.update_yaxes(title_text="Spearman, test (× 100)", col=1)
     figure.update_yaxes(title_text="false negatives (% of the negatives)", rangemode="tozero", col=2)
     figure.update_yaxes(title_text="hard negatives (% of the negatives)", rangemode="tozero", col=3)
