@@ -35,7 +35,8 @@ class Clusters:
         sizes: Sentences of each group.
         dims: Principal components that were clustered.
         kept: Share of the variance that these components keep.
-        clustered: Sentences that the groups were found in; the others were given to them.
+        clustered: Sentences that the groups were found in.
+        joined: Sentences that were given to the group of their nearest one among these; the rest has no direction.
     """
 
     labels: IntArray
@@ -43,6 +44,7 @@ class Clusters:
     dims: int
     kept: float
     clustered: int
+    joined: int = 0
 
     @property
     def note(self) -> str:
@@ -53,7 +55,7 @@ class Clusters:
             f"Groups are dense places in the {count(self.dims, 'leading principal component')} of the sentences drawn, "
             f"which {'keeps' if self.dims == 1 else 'keep'} {self.kept:.0%} of their variance."
         )
-        if self.clustered < len(self.labels):
+        if self.joined:
             text += (
                 f" They were found in {self.clustered:,} of these sentences; each of the others is in the group of the "
                 "nearest of these, or in none like it."
@@ -109,7 +111,14 @@ def clusters(
         labels[rest] = labels[space.rows[chosen]][nearest_drawn(space, space.rows[chosen], rest)]
     labels = _by_size(labels)
     sizes = np.bincount(labels[labels >= 0])
-    return Clusters(labels, tuple(int(size) for size in sizes), reduced.coordinates.shape[1], reduced.kept, n)
+    return Clusters(
+        labels,
+        tuple(int(size) for size in sizes),
+        reduced.coordinates.shape[1],
+        reduced.kept,
+        clustered=n,
+        joined=len(space.rows) - n,
+    )
 
 
 def _by_size(found: IntArray) -> IntArray:

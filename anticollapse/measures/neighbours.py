@@ -322,7 +322,7 @@ def _search_all(
 
     Largest ⟨a, b⟩ − ‖b‖²/2 first, which is smallest distance first. torch's top-k takes a third of NumPy's time, but
     picks any of equal values: more candidates than k are ranked again in float64, and where they may not be enough,
-    all points are.
+    all points that float32 cannot tell from the k-th are.
     """
     base = _base(space, queries, k)
     whole = len(base) == len(space.points)
@@ -349,9 +349,12 @@ def _search_all(
         found, near = _sorted_by_cosine(space, mine, candidates)
         found, near = found[:, :k], near[:, :k]
         if wanted < len(base):
-            for i in np.flatnonzero(_doubtful(space, mine, near[:, -1], best.amin(dim=1).numpy())):
+            least = _least_score(space, mine, near[:, -1])
+            # A point that is no candidate may be as near as the k-th: float32 cannot tell them apart.
+            for i in np.flatnonzero(best.amin(dim=1).numpy() >= least):
                 _ask(cancelled)
-                found[i], near[i] = _rank_all(space, base, int(mine[i]), k)
+                maybe = torch.addmv(bias, points, block[i]).numpy() >= least[i]
+                found[i], near[i] = _rank(space, base[maybe] if maybe.sum() > k else base, int(mine[i]), k)
         indices[part], cosines[part] = found, near
     return indices, cosines
 
@@ -386,29 +389,25 @@ def _base(space: CentredDirections, queries: IntArray, k: int) -> IntArray:
     return np.flatnonzero(space.equals_before <= k)
 
 
-def _doubtful(
-    space: CentredDirections, queries: IntArray, kth: FloatArray, worst: NDArray[np.float32]
-) -> NDArray[np.bool_]:
-    """Whether a point that is no candidate may be as near as the k-th: float32 cannot tell them apart.
+def _least_score(space: CentredDirections, queries: IntArray, kth: FloatArray) -> FloatArray:
+    """``(q,)`` float32 score that every point has which is as near as the k-th, whatever the rounding.
 
     Args:
         space: The points.
         queries: ``(q,)`` positions.
         kth: ``(q,)`` cosine with the k-th nearest candidate.
-        worst: ``(q,)`` float32 score of the last candidate.
     """
     own = np.linalg.norm(space.points[queries].astype(np.float64), axis=1)
     square = np.maximum(2 * (1 - kth), 0)
-    score = 0.5 * (np.square(own) - square)  # ⟨a, b⟩ − ‖b‖²/2
+    score = 0.5 * (np.square(own) - square)  # ⟨a, b⟩ − ‖b‖²/2 = ‖a‖²/2 − ‖a − b‖²/2
     longest = own + np.sqrt(square)  # of a point that is as near
     rounding = 4 * np.finfo(np.float32).eps * np.sqrt(space.points.shape[1] + 1)
-    found: NDArray[np.bool_] = worst + rounding * (own * longest + 0.5 * np.square(longest)) >= score
-    return found
+    return np.asarray(score - rounding * (own * longest + 0.5 * np.square(longest)))
 
 
-def _rank_all(space: CentredDirections, base: IntArray, query: int, k: int) -> tuple[IntArray, FloatArray]:
-    """The k nearest of all points, in float64; equal ones in the order of the rows."""
-    others = base[base != query]
+def _rank(space: CentredDirections, others: IntArray, query: int, k: int) -> tuple[IntArray, FloatArray]:
+    """The k nearest of some points, in float64; equal ones in the order of the rows."""
+    others = others[others != query]
     squares = np.empty(len(others))
     step = max(_BLOCK_ELEMENTS // 8 // max(space.points.shape[1], 1), 1)
     for start in range(0, len(others), step):
