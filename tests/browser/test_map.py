@@ -88,7 +88,9 @@ def test_box_lists_the_sentences_shows_them_in_all_panels_and_exports(server, op
     with page.expect_download() as download:
         page.get_by_role("button", name="CSV").first.click()
     text = download.value.path().read_text(encoding="utf-8-sig")
-    assert text.startswith("row,label,kept,moved,sentence,other sentence of the pair,source")
+    names = text.splitlines()[0]
+    assert names.startswith("sentence number,row,label,")
+    assert '"cosine, raw-mini"' in names
     assert len(text.splitlines()) > count  # a sentence stands in one or more pairs
     with page.expect_download() as download:
         page.get_by_role("button", name="CSV").nth(1).click()

@@ -39,7 +39,7 @@ def test_parquet_holds_sentences_places_and_what_became_of_them(tiny_encoder, pa
     assert run(tiny_encoder, f"{tiny_encoder}+first-last", "--input", pairs, "--output", out, "--epochs", 10) == 0
     table = pq.read_table(out)
     one, two = str(tiny_encoder), f"{tiny_encoder}+first-last"
-    assert table.column_names[:3] == ["row", "sentence", "label"]
+    assert table.column_names[:4] == ["row", "sentence", "sentence number", "label"]
     places = np.column_stack([table[f"x, {two}"].to_numpy(), table[f"y, {two}"].to_numpy()])
     assert np.isfinite(places).all()
     assert places.std() > 0

@@ -77,7 +77,7 @@ def test_prepared_text_knows_its_language(text, tmp_path, capsys, monkeypatch):
         (["--tokens", "9"], "--output or --prepare"),
         (["--output", "{new}", "--prepare", "{new}"], "--output or --prepare"),
         (["--output", "{new}", "--tokens", "9"], "there is no text"),
-        (["--output", "{new}", "--text", "{missing}", "--tokens", "9"], "cannot be read"),
+        (["--output", "{new}", "--text", "{missing}", "--tokens", "9"], "there is no such file"),
         (["--output", "{new}", "--text", "{text}"], "--minutes and --tokens"),
         (["--output", "{new}", "--text", "{text}", "--tokens", "9", "--minutes", "1"], "--minutes and --tokens"),
         (["--output", "{new}", "--text", "{text}", "--tokens", "9", "--size", "big"], "--size"),
