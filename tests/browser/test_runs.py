@@ -17,6 +17,8 @@ from pathlib import Path
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 
+pytestmark = pytest.mark.timeout(900)
+
 ROOT = Path(__file__).resolve().parents[2]
 TIME = 300_000
 # Streamlit's own markup; see test_collapse.py.
@@ -107,7 +109,6 @@ def strip(page, step):
     return page.get_by_test_id("stProgress").filter(has_text=f"step {step} of 60")
 
 
-@pytest.mark.timeout(900)
 def test_start_leave_come_back_stop_resume_and_compare(training_server, open_page, root, file):
     forget_all(root)
     page = open_page(f"{training_server.url}/runs?data=my+file&encoders=raw-mini")
@@ -173,6 +174,7 @@ def test_start_leave_come_back_stop_resume_and_compare(training_server, open_pag
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_no_serious_accessibility_problem_of_ours(training_server, open_page, theme):
     page = open_page(f"{training_server.url}/runs", theme=theme)
+    page.set_default_timeout(TIME)
     page.locator(".js-plotly-plot").first.wait_for()
     page.get_by_role("tab", name="Log").wait_for()
     page.wait_for_function("() => document.querySelectorAll('[data-testid=stSkeleton]').length === 0")
@@ -191,6 +193,7 @@ def test_no_serious_accessibility_problem_of_ours(training_server, open_page, th
 
 def test_narrow_window_shows_everything(training_server, open_page):
     page = open_page(f"{training_server.url}/runs", width=800)
+    page.set_default_timeout(TIME)
     page.locator(".js-plotly-plot").first.wait_for()
     assert page.evaluate("document.documentElement.scrollWidth") <= 800
 
@@ -199,6 +202,7 @@ def test_the_downloaded_zip_loads(training_server, open_page, tmp_path):
     from sentence_transformers import SentenceTransformer
 
     page = open_page(f"{training_server.url}/runs")
+    page.set_default_timeout(TIME)
     with page.expect_download() as download:
         page.get_by_role("button", name="Download", exact=True).click()
     shutil.unpack_archive(download.value.path(), tmp_path / "out", "zip")
@@ -208,6 +212,7 @@ def test_the_downloaded_zip_loads(training_server, open_page, tmp_path):
 
 def test_delete_asks_first(training_server, open_page, root):
     page = open_page(f"{training_server.url}/runs")
+    page.set_default_timeout(TIME)
     folder = the_run(root).folder
     page.get_by_role("button", name="Delete", exact=True).click()
     page.get_by_text("There is no way back.").wait_for()
