@@ -21,7 +21,7 @@ types: setup-dev
 	$(BIN)/mypy
 
 tests: setup-dev
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
+	$(BIN)/python -m pytest -n $(WORKERS)
 
 setup: $(VENV)/.ready
 setup-dev: $(VENV)/.ready-dev

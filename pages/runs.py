@@ -18,7 +18,7 @@ from anticollapse.figures.style import CONFIG
 from anticollapse.runs import Run
 from anticollapse.runs.store import RESUMABLE, size_of
 from anticollapse.training import Variant, get_variant
-from pages.common import fields, state, strip, training, work
+from pages.common import fields, fragments, state, strip, training, work
 
 SHOWN_MEASURES = {
     "dev_spearman": ("dev Spearman × 100", ".1f"),
@@ -139,7 +139,7 @@ def _row(run: Run) -> dict[str, Any]:
 
 
 def _detail(run_id: str, *, live: bool) -> None:
-    st.fragment(_draw_detail, run_every=2.0 if live else None)(run_id)
+    fragments.draw(_draw_detail, 2.0 if live else None, run_id)
 
 
 def _draw_detail(run_id: str) -> None:

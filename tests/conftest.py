@@ -20,6 +20,22 @@ WORDS = (
 ).split()
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """All browser tests on one worker (and so with one server), every other test wherever there is room.
+
+    xdist's own groups rename tests, and pytest 9.2 makes names that cannot be changed: every test of a group then went
+    where there was room, and tests that share a fixture met an empty one.
+    """
+    from xdist.scheduler import LoadScopeScheduling
+
+    class BrowserTogether(LoadScopeScheduling):
+        def _split_scope(self, nodeid):
+            return "browser" if nodeid.startswith("tests/browser/") else nodeid
+
+    return BrowserTogether(config, log)
+
+
 def build_encoder(folder: Path, *, layers: int = 2, dim: int = 32, max_tokens: int = 16, pooling: str = "mean") -> Path:
     """Write a tiny random BERT with a word-level WordPiece tokenizer in the sentence-transformers layout."""
     import torch

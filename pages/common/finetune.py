@@ -14,7 +14,7 @@ from anticollapse.encoding import list_encoders
 from anticollapse.errors import AntiCollapseError
 from anticollapse.runs.split import hold_out
 from anticollapse.training import TrainingOptions, Variant, variants
-from pages.common import fields, training, work
+from pages.common import fields, fragments, training, work
 from pages.common.state import escape
 
 FIRST = ("sbert", "simcse")
@@ -35,12 +35,11 @@ def draw(pairs: PairSet | None, data: str | None, named: Named) -> None:
     if pairs is None:
         st.caption("Choose sentence pairs above first.")
         return
-    _form(pairs, data, named)
+    fragments.draw(_form, None, pairs, data, named)
 
 
-@st.fragment
 def _form(pairs: PairSet, data: str | None, named: Named) -> None:
-    """A fragment: to change a field runs neither the page nor the rest of the sidebar again."""
+    """Drawn as a fragment: to change a field runs neither the page nor the rest of the sidebar again."""
     try:
         train, dev = _sets(pairs, data, named)
     except AntiCollapseError as error:
@@ -177,7 +176,7 @@ def _estimate(variant: Variant, backbone: str, train: PairSet, dev: PairSet | No
     if error is not None:
         st.caption(f"No estimate: {escape(str(error))}")
     elif future is not None and not future.done():
-        _wait(key)
+        fragments.draw(_wait, 1.0, key)
     elif future is not None:
         measured = future.result()
         steps, looks = runs.steps_of(variant, options, train)
@@ -189,7 +188,6 @@ def _estimate(variant: Variant, backbone: str, train: PairSet, dev: PairSet | No
         )
 
 
-@st.fragment(run_every=1.0)
 def _wait(key: object) -> None:
     future = training.measured(key)
     if future is not None and future.done():

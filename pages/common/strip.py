@@ -9,7 +9,7 @@ import streamlit as st
 
 from anticollapse.encoding import checkpoint_root
 from anticollapse.runs import Run
-from pages.common import training, work
+from pages.common import fragments, training, work
 from pages.common.state import escape
 
 BUSY, IDLE = 1.0, 3.0
@@ -23,7 +23,7 @@ def draw() -> None:
     found = training.all_runs()
     st.session_state["_runs_seen"] = training.signature(found)
     busy = any(not run.has_ended for run in found)
-    st.fragment(_strip, run_every=BUSY if busy else IDLE)()
+    fragments.draw(_strip, BUSY if busy else IDLE)
 
 
 def _strip() -> None:

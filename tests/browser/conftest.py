@@ -20,12 +20,11 @@ ARGUMENTS = ["--no-sandbox", "--disable-dev-shm-usage", "--use-angle=swiftshader
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """All browser tests share one worker (and so one server), and skip together where there is no Chromium."""
+    """Browser tests skip together where there is no Chromium; ``tests/conftest.py`` keeps them on one worker."""
     for item in items:
         if Path(item.fspath).parent != Path(__file__).parent:
             continue
         item.add_marker(pytest.mark.browser)
-        item.add_marker(pytest.mark.xdist_group("browser"))
         # On a busy machine a browser may lose a click between two redraws. Once more is enough to tell that from a
         # fault, and the summary counts it.
         item.add_marker(pytest.mark.flaky(reruns=1))
