@@ -10,19 +10,11 @@ browser; the other person's browser has nothing cached yet and loads the interfa
 from __future__ import annotations
 
 import argparse
-import os
-import shutil
-import socket
-import subprocess
-import sys
 import tempfile
 import time
-import urllib.request
-from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
-FLAGS = ["--no-sandbox", "--disable-dev-shm-usage", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
+from browsing import SIZE, app, chromium
 
 
 def visit(person: Any, url: str) -> float:  # noqa: ANN401
@@ -43,45 +35,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=3)
     args = parser.parse_args()
-    chromium = shutil.which("chromium")
     for _ in range(args.repeats):
-        with sync_playwright() as playwright, tempfile.TemporaryDirectory() as cache, socket.socket() as probe:
-            browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-            probe.close()
-            command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.port", str(port)]
+        with sync_playwright() as playwright, tempfile.TemporaryDirectory() as cache:
+            browser = chromium(playwright)
             started = time.perf_counter()
-            server = subprocess.Popen(
-                command, cwd=ROOT, env={**os.environ, "ANTICOLLAPSE_CACHE": cache}, stdout=subprocess.DEVNULL
-            )
-            try:
-                wait(f"http://127.0.0.1:{port}/_stcore/health")
-                size = {"width": 1440, "height": 1000}
-                person = browser.new_context(viewport=size)
-                visit(person, f"http://127.0.0.1:{port}")
+            with app({"ANTICOLLAPSE_CACHE": cache}) as url:
+                person = browser.new_context(viewport=SIZE)
+                visit(person, url)
                 cold = time.perf_counter() - started
-                warm = visit(person, f"http://127.0.0.1:{port}")
-                other = visit(browser.new_context(viewport=size), f"http://127.0.0.1:{port}")
-            finally:
-                server.kill()
-                server.wait()
+                warm = visit(person, url)
+                other = visit(browser.new_context(viewport=SIZE), url)
             print(
                 f"cold start to first complete page {cold:.1f} s, second visit {warm:.1f} s, "
                 f"another person {other:.1f} s",
                 flush=True,
             )
-
-
-def wait(url: str) -> None:
-    """Wait until the server answers."""
-    for _ in range(600):
-        try:
-            urllib.request.urlopen(url, timeout=1).read()
-            return
-        except OSError:
-            time.sleep(0.1)
-    raise TimeoutError(url)
 
 
 if __name__ == "__main__":

@@ -13,16 +13,13 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
-import socket
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
-from first_figure import FLAGS, ROOT, wait
+from browsing import ROOT, SIZE, app, chromium
 
 TABLE = """[...document.querySelectorAll('[class*=st-key-pair_table_]')]
     .map(one => one.className.match(/pair_table_\\w+/)[0])"""
@@ -73,33 +70,27 @@ def main() -> None:
         root = Path(place) / "checkpoints"
         shutil.copytree(ROOT / "checkpoints" / "raw-mini", root / "raw-mini")
         os.environ |= {"ANTICOLLAPSE_CHECKPOINTS": str(root), "ANTICOLLAPSE_CACHE": f"{place}/cache"}
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.port", str(port)]
-        server = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         run = None
-        try:
-            wait(f"http://127.0.0.1:{port}/_stcore/health")
-            browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
-            page = browser.new_context(viewport={"width": 1440, "height": 1000}).new_page()
-            page.set_default_timeout(300_000)
-            page.goto(f"http://127.0.0.1:{port}")
-            page.get_by_text("How to read this page").wait_for()
-            clicks(page, 4)  # the first ones load what the later ones find
-            report("nothing else going on", clicks(page, args.clicks))
-            train, dev = (load_pairs("demo", split=split) for split in ("train", "dev"))
-            run = runs.start("sbert", "raw-mini", train, dev=dev, options=TrainingOptions(steps=100_000, patience=0))
-            page.get_by_test_id("stProgress").filter(has_text="step").wait_for()
-            before = runs.get(run.id).progress["step"]
-            report("while a training runs", clicks(page, args.clicks))
-            now = runs.get(run.id)
-            print(f"the training did {now.progress['step'] - before} steps meanwhile, with {now.threads} threads")
-        finally:
-            if run is not None:
-                runs.stop(run.id, wait=True)
-            server.kill()
-            server.wait()
+        with app({}) as url:
+            try:
+                page = chromium(playwright).new_context(viewport=SIZE).new_page()
+                page.set_default_timeout(300_000)
+                page.goto(url)
+                page.get_by_text("How to read this page").wait_for()
+                clicks(page, 4)  # the first ones load what the later ones find
+                report("nothing else going on", clicks(page, args.clicks))
+                train, dev = (load_pairs("demo", split=split) for split in ("train", "dev"))
+                run = runs.start(
+                    "sbert", "raw-mini", train, dev=dev, options=TrainingOptions(steps=100_000, patience=0)
+                )
+                page.get_by_test_id("stProgress").filter(has_text="step").wait_for()
+                before = runs.get(run.id).progress["step"]
+                report("while a training runs", clicks(page, args.clicks))
+                now = runs.get(run.id)
+                print(f"the training did {now.progress['step'] - before} steps meanwhile, with {now.threads} threads")
+            finally:
+                if run is not None:
+                    runs.stop(run.id, wait=True)
 
 
 if __name__ == "__main__":

@@ -16,17 +16,16 @@ import os
 import platform
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from browsing import ROOT, SIZE, app, chromium
 
 from anticollapse.cures import open_encoder
 from anticollapse.data import load_pairs
@@ -35,8 +34,6 @@ from anticollapse.measures.array_cache import ArrayCache
 from anticollapse.measures.projection import trustworthiness, warm_up
 from anticollapse.neighbourhoods import Sample, SentenceFacts, first_picture, map_sentences
 
-ROOT = Path(__file__).resolve().parents[1]
-FLAGS = ["--no-sandbox", "--disable-dev-shm-usage", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
 COLD = "import time; t = time.perf_counter(); from anticollapse.measures.projection import warm_up; import torch; " + (
     "u = time.perf_counter(); warm_up(); print(f'{time.perf_counter() - u:.1f} s after {u - t:.1f} s of imports')"
 )
@@ -141,21 +138,13 @@ def lasso(args: argparse.Namespace) -> None:
 
     n = args.n or 100_000  # one of the page's choices, written as it writes them
     (name,) = (args.encoders or ["raw-mini"])[:1]
-    with sync_playwright() as playwright, tempfile.TemporaryDirectory() as folder, socket.socket() as probe:
+    with sync_playwright() as playwright, tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "lines.txt"
         file.write_text(made_up(n), encoding="utf-8")
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-        probe.close()
-        command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.port", str(port)]
-        env = {**os.environ, "ANTICOLLAPSE_CACHE": args.cache or str(Path(folder) / "cache")}
-        server = subprocess.Popen(command, cwd=ROOT, env=env, stdout=subprocess.DEVNULL)
-        try:
-            _wait(f"http://127.0.0.1:{port}/_stcore/health")
-            browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
-            page = browser.new_context(viewport={"width": 1440, "height": 1000}).new_page()
+        with app({"ANTICOLLAPSE_CACHE": args.cache or str(Path(folder) / "cache")}) as url:
+            page = chromium(playwright).new_context(viewport=SIZE).new_page()
             page.set_default_timeout(3_600_000)
-            page.goto(f"http://127.0.0.1:{port}/map?data=my+file&limit={n:,}&encoders={name}")
+            page.goto(f"{url}/map?data=my+file&limit={n:,}&encoders={name}")
             page.get_by_text("Choose sentences").wait_for()
             started = time.perf_counter()
             page.locator("input[type=file]").set_input_files(file)
@@ -163,9 +152,6 @@ def lasso(args: argparse.Namespace) -> None:
             print(f"{n:,} sentences, {name}: read, encoded and arranged in {time.perf_counter() - started:.0f} s")
             for share in (0.3, 0.6, 1.0) * args.repeat:
                 print(_one_lasso(page, share), flush=True)
-        finally:
-            server.kill()
-            server.wait()
 
 
 def _one_lasso(page: Any, share: float) -> str:  # noqa: ANN401
@@ -193,16 +179,6 @@ def _one_lasso(page: Any, share: float) -> str:  # noqa: ANN401
     heading.wait_for(state="detached")
     page.locator("[data-testid='stStatusWidget']").wait_for(state="detached")
     return f"lasso around {count} points: listed after {listed:.2f} s, page complete after {done:.2f} s"
-
-
-def _wait(url: str) -> None:
-    for _ in range(1_200):
-        try:
-            urllib.request.urlopen(url, timeout=1).read()
-            return
-        except OSError:
-            time.sleep(0.1)
-    raise TimeoutError(url)
 
 
 def main() -> None:

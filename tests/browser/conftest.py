@@ -32,6 +32,29 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.skip(reason="there is no Chromium here: install Debian's package chromium"))
 
 
+# Streamlit's own markup, which no page can change.
+NOT_OURS = {"scrollable-region-focusable", "aria-allowed-attr", "nested-interactive", "label", "aria-input-field-name"}
+# Streamlit writes the chosen segment in the accent on its own tint; in the dark no accent passes there and under the
+# white text of chips and buttons, and those are more and must be read.
+SEGMENTS = "[data-testid='stButtonGroup']"
+
+
+@pytest.fixture
+def serious():
+    """What axe finds on a page that keeps people out and that is ours: (rule, element, what to do)."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    def problems(page) -> list[tuple[str, str, str]]:
+        found = Axe().run(page, context={"exclude": [[SEGMENTS]]}).response["violations"]
+        return [
+            (one["id"], one["nodes"][0]["html"][:200], one["nodes"][0]["failureSummary"][:300])
+            for one in found
+            if one["impact"] in {"serious", "critical"} and one["id"] not in NOT_OURS
+        ]
+
+    return problems
+
+
 class Server:
     """A running app.
 

@@ -5,13 +5,10 @@ from __future__ import annotations
 import re
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 
 READY = "How to read this page"
 THREE = "encoders=raw-mini&encoders=raw-mini%2Bwhitening&encoders=raw-mini%2Bfirst-last"
 
-# Ours to mend are problems that our own content causes; these come with Streamlit's and Plotly's own markup.
-NOT_OURS = {"scrollable-region-focusable", "aria-allowed-attr", "nested-interactive", "label", "aria-input-field-name"}
 PATIENCE = 180_000
 
 
@@ -19,15 +16,6 @@ def ready(page):
     page.get_by_text(READY).wait_for(timeout=PATIENCE)
     page.locator("[data-testid='stStatusWidget']").wait_for(state="detached", timeout=PATIENCE)
     return page
-
-
-def serious(page, **options):
-    results = Axe().run(page, **options).response
-    return [
-        (v["id"], v["nodes"][0]["html"][:200], v["nodes"][0]["failureSummary"][:300])
-        for v in results["violations"]
-        if v["impact"] in {"serious", "critical"} and v["id"] not in NOT_OURS
-    ]
 
 
 def test_shows_who_is_better_and_where(server, open_page):
@@ -61,10 +49,9 @@ def test_a_pair_in_dispute_is_taken_apart_on_the_tokens_page(server, open_page):
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_no_serious_accessibility_problem_of_ours(server, open_page, theme):
+def test_no_serious_accessibility_problem_of_ours(server, open_page, serious, theme):
     page = ready(open_page(f"{server.url}/compare?{THREE}", theme=theme))
-    # The chosen segment is Streamlit's accent on its own tint; see the Collapse page.
-    assert serious(page, context={"exclude": [["[data-testid='stButtonGroup']"]]}) == []
+    assert serious(page) == []
 
 
 def test_narrow_window_shows_everything(server, open_page):
@@ -73,7 +60,7 @@ def test_narrow_window_shows_everything(server, open_page):
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_the_report_opens_from_disk_without_a_network(server, open_page, browser, tmp_path, theme):
+def test_the_report_opens_from_disk_without_a_network(server, open_page, browser, serious, tmp_path, theme):
     page = ready(open_page(f"{server.url}/compare?{THREE}"))
     with page.expect_download(timeout=PATIENCE) as download:
         page.get_by_role("button", name="Report (HTML)").click(timeout=PATIENCE)

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import TimeoutError as PlaywrightTimeoutError
 
 READY = "How to read this page"
 FINDING = re.compile(r"Of its 10 nearest neighbours under raw-mini, a sentence keeps \d\d% under raw-mini\+centring")
 SELECTED = re.compile(r"\d+ selected sentences")
 
-# Ours to mend are problems that our own content causes; these come with Streamlit's and Plotly's own markup.
-NOT_OURS = {"scrollable-region-focusable", "aria-allowed-attr", "nested-interactive", "label", "aria-input-field-name"}
 # A first map waits for compilers, and the machine may be busy.
 LONG = 240_000
 
@@ -37,20 +35,14 @@ def traces(page, name, count):
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize(("theme", "width"), [("light", 1440), ("dark", 800)])
-def test_page_shows_the_map_and_its_lists_and_asks_nobody_else(server, open_page, theme, width):
+def test_page_shows_the_map_and_its_lists_and_asks_nobody_else(server, open_page, serious, theme, width):
     page = ready(open_page(f"{server.url}/map", theme=theme, width=width))
     assert FINDING.search(page.get_by_role("heading", level=1).inner_text().replace("\n", " "))
     page.locator(".js-plotly-plot").first.locator(".subplot").nth(1).wait_for(state="attached")
     page.get_by_role("columnheader", name="neighbour", exact=True).nth(1).wait_for()
     assert page.foreign == []
     assert page.evaluate("document.documentElement.scrollWidth") <= width
-    results = Axe().run(page, context={"exclude": [["[data-testid='stButtonGroup']"]]}).response
-    serious = [
-        (v["id"], v["nodes"][0]["html"][:200], v["nodes"][0]["failureSummary"][:300])
-        for v in results["violations"]
-        if v["impact"] in {"serious", "critical"} and v["id"] not in NOT_OURS
-    ]
-    assert serious == []
+    assert serious(page) == []
     log = server.log.read_text()
     assert "Traceback" not in log
 
@@ -68,20 +60,33 @@ def draw_box(page, plot):
     page.mouse.up()
 
 
+def draw_lasso(page, plot):
+    """Draw around the upper half of the second panel."""
+    box = plot.locator(".nsewdrag").nth(1).bounding_box()
+    page.mouse.move(box["x"] + 4, box["y"] + 4)
+    page.mouse.down()
+    for x, y in ((0.5, 0.01), (0.98, 0.02), (0.98, 0.5), (0.5, 0.5), (0.02, 0.5), (0.02, 0.05)):
+        page.mouse.move(box["x"] + box["width"] * x, box["y"] + box["height"] * y, steps=3)
+    page.mouse.up()
+
+
+def select(page, draw):
+    """Draw until the list is there: a figure drawn anew in the middle (the page was settling) forgets the selection."""
+    heading = page.get_by_role("heading", name=SELECTED)
+    for _ in range(6):
+        draw()
+        with contextlib.suppress(PlaywrightTimeoutError):
+            heading.wait_for(timeout=20_000)
+            return heading
+    raise AssertionError("six selections were forgotten")
+
+
 @pytest.mark.timeout(600)
 def test_box_lists_the_sentences_shows_them_in_all_panels_and_exports(server, open_page):
     page = ready(open_page(f"{server.url}/map"))
     plot = page.locator(".js-plotly-plot").first
     plot.scroll_into_view_if_needed()
-    heading = page.get_by_role("heading", name=SELECTED)
-    # A figure that is drawn anew in the middle of it (the page was still settling) forgets the box: draw it again.
-    for _ in range(6):
-        draw_box(page, plot)
-        try:
-            heading.wait_for(timeout=20_000)
-            break
-        except PlaywrightTimeoutError:
-            continue
+    heading = select(page, lambda: draw_box(page, plot))
     count = int(heading.inner_text().split()[0])
     assert count > 150
     traces(page, "selected", 2)
@@ -105,20 +110,8 @@ def test_lasso_in_the_second_panel_lists_and_marks_the_same_sentences_in_the_fir
     page = ready(open_page(f"{server.url}/map"))
     plot = page.locator(".js-plotly-plot").first
     plot.scroll_into_view_if_needed()
-    heading = page.get_by_role("heading", name=SELECTED)
     page.wait_for_function("() => document.querySelector('.js-plotly-plot')._fullLayout.dragmode === 'lasso'")
-    for _ in range(6):
-        box = plot.locator(".nsewdrag").nth(1).bounding_box()
-        page.mouse.move(box["x"] + 4, box["y"] + 4)
-        page.mouse.down()
-        for x, y in ((0.5, 0.01), (0.98, 0.02), (0.98, 0.5), (0.5, 0.5), (0.02, 0.5), (0.02, 0.05)):
-            page.mouse.move(box["x"] + box["width"] * x, box["y"] + box["height"] * y, steps=3)
-        page.mouse.up()
-        try:
-            heading.wait_for(timeout=20_000)
-            break
-        except PlaywrightTimeoutError:
-            continue
+    heading = select(page, lambda: draw_lasso(page, plot))
     count = int(heading.inner_text().split()[0])
     assert 20 < count < 231
     traces(page, "selected", 2)

@@ -15,14 +15,11 @@ import time
 from pathlib import Path
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 
 pytestmark = pytest.mark.timeout(900)
 
 ROOT = Path(__file__).resolve().parents[2]
 TIME = 120_000
-# Streamlit's own markup; see test_collapse.py.
-NOT_OURS = {"scrollable-region-focusable", "aria-allowed-attr", "nested-interactive", "label", "aria-input-field-name"}
 
 
 @pytest.fixture(scope="module")
@@ -189,7 +186,7 @@ def test_start_leave_come_back_stop_resume_and_compare(training_server, open_pag
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_no_serious_accessibility_problem_of_ours(training_server, open_page, trained, theme):
+def test_no_serious_accessibility_problem_of_ours(training_server, open_page, serious, trained, theme):
     page = open_page(f"{training_server.url}/runs", theme=theme)
     page.set_default_timeout(TIME)
     page.locator(".js-plotly-plot").first.wait_for()
@@ -199,13 +196,7 @@ def test_no_serious_accessibility_problem_of_ours(training_server, open_page, tr
     page.get_by_role("button", name="Close", exact=True).click()
     page.get_by_role("button", name="Close", exact=True).wait_for(state="detached")
     page.wait_for_function("() => document.querySelectorAll('[data-stale=true]').length === 0")
-    results = Axe().run(page, context={"exclude": [["[data-testid='stButtonGroup']"]]}).response
-    serious = [
-        (v["id"], v["nodes"][0]["html"][:200], v["nodes"][0]["failureSummary"][:300])
-        for v in results["violations"]
-        if v["impact"] in {"serious", "critical"} and v["id"] not in NOT_OURS
-    ]
-    assert serious == []
+    assert serious(page) == []
 
 
 def test_narrow_window_shows_everything(training_server, open_page, trained):
