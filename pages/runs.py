@@ -35,7 +35,7 @@ def main() -> None:
     if not found:
         return
     chosen = _table(found)
-    _detail(chosen.id, live=not chosen.has_ended)
+    _detail(chosen.id, f"{_best(chosen)}", live=not chosen.has_ended)
 
 
 def _finding(found: list[Run]) -> None:
@@ -138,14 +138,17 @@ def _row(run: Run) -> dict[str, Any]:
     }
 
 
-def _detail(run_id: str, *, live: bool) -> None:
-    fragments.draw(_draw_detail, 2.0 if live else None, run_id)
+def _detail(run_id: str, best: str, *, live: bool) -> None:
+    fragments.draw(_draw_detail, 2.0 if live else None, run_id, best)
 
 
-def _draw_detail(run_id: str) -> None:
+def _draw_detail(run_id: str, best: str) -> None:
+    """The chosen run; ``best`` is its Spearman in the title and the table above."""
     run = next((run for run in training.all_runs() if run.id == run_id), None)
     if st.session_state.pop("_runs_changed", False) or run is None:
         st.rerun()  # sidebar, strip and table have to know too
+    if f"{_best(run)}" != best:
+        st.rerun()  # a better step was found: title and table have to say so
     st.subheader(state.escape(run.name), anchor=False)
     st.markdown(_state_line(run))
     events = runs.read_metrics(run.folder)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import io
 import json
 import re
@@ -280,6 +281,25 @@ def test_the_best_is_one_of_those_measured_on_the_same_pairs(app, put):
     assert plain(app.title[0].value) == "Best so far: better, +20.0 points of Spearman over tiny"
     assert shows(app, "on the pairs that the best step was chosen on (same.csv)")
     assert shows(app, "Runs measured on other pairs (1) cannot be compared with it.")
+
+
+def test_a_better_step_that_the_detail_sees_first_is_in_the_title_too(app, put, monkeypatch):
+    from pages.common import training
+
+    run = put("running", "live")
+    better = dataclasses.replace(run, progress={**run.progress, "dev_spearman_best": 77.0})
+    seen = []
+
+    def all_runs(*, fresh=False):
+        if inspect.stack()[1].function == "_draw_detail":  # what is looked at every two seconds
+            seen.append(better)
+        return [better if seen else run]
+
+    monkeypatch.setattr(training, "all_runs", all_runs)
+    app.run()
+    before = float(run.progress["dev_spearman_before"])
+    assert plain(app.title[0].value).startswith(f"Best so far: live, +{77.0 - before:.1f} points")
+    assert len(seen) == 2  # and it is drawn anew once
 
 
 def test_a_variant_that_is_not_known_here(app, put):
