@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import logging
 import os
-import platform
 import tempfile
 import time
 from pathlib import Path
@@ -22,7 +21,7 @@ from sentence_transformers.sentence_transformer.modules import Pooling, Transfor
 from transformers import AutoTokenizer, BertConfig, BertModel
 
 from anticollapse.data import load_pairs
-from anticollapse.encoding import Encoder, load_encoder
+from anticollapse.encoding import Encoder, device_name, load_encoder
 
 
 def random_bert_base(folder: Path, tokenizer_from: Path) -> Path:
@@ -78,7 +77,7 @@ def compare(encoders: dict[str, Encoder], peer: SentenceTransformer, texts: list
             vectors[name] = encoder.encode(texts).vectors
             times.setdefault(name, []).append(time.perf_counter() - started)
     best = {name: min(values) for name, values in times.items()}
-    device = torch.cuda.get_device_name() if encoders["auto"].device.type == "cuda" else platform.processor() or "CPU"
+    device = device_name(encoders["auto"].device)
     print(f"{len(texts):,} sentences ({len(set(texts)):,} different), {torch.get_num_threads()} threads, {device}")
     print(f"sentence-transformers, defaults: {len(texts) / best['peer']:8,.0f} sentences/s")
     for name, encoder in encoders.items():

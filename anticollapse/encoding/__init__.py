@@ -9,7 +9,7 @@ from anticollapse.encoding.frequencies import TokenCounts, count_tokens, read_co
 from anticollapse.encoding.loading import is_downloaded, load_encoder
 from anticollapse.encoding.parts import TokenParts, exact_obstacle, iter_token_parts, token_parts
 from anticollapse.encoding.path import SentencePath
-from anticollapse.encoding.precision import Precision, bfloat16_supported
+from anticollapse.encoding.precision import Precision, bfloat16_supported, device_name
 from anticollapse.encoding.readable import TokenStyle, readable, token_style
 from anticollapse.encoding.tokens import TokenEmbeddings
 
@@ -27,6 +27,7 @@ __all__ = [
     "bfloat16_supported",
     "checkpoint_root",
     "count_tokens",
+    "device_name",
     "exact_obstacle",
     "is_downloaded",
     "iter_token_parts",

@@ -1,9 +1,11 @@
-"""Which number format a forward pass computes in, and the check that guards the faster one."""
+"""Which number format a forward pass computes in, the check that guards the faster one, and what computes."""
 
 from __future__ import annotations
 
 import copy
 import logging
+import platform
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -37,6 +39,23 @@ def bfloat16_supported(device: torch.device) -> bool:
     # These probes are private in torch; a release without them simply means float32.
     probes = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
     return any(bool(getattr(torch.cpu, probe, lambda: False)()) for probe in probes)
+
+
+def device_name(device: torch.device) -> str:
+    """What computes, as its maker calls it: numbers and times are published with it.
+
+    Args:
+        device: The device; of all but a GPU and the CPU only the kind is known.
+    """
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    if device.type != "cpu":
+        return device.type
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+        return next(line.partition(":")[2].strip() for line in text.splitlines() if line.startswith("model name"))
+    except (OSError, StopIteration):  # no Linux, or one that does not say, as on ARM
+        return platform.processor() or platform.machine() or "CPU"
 
 
 def half_copy(module: nn.Module) -> nn.Module:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from anticollapse.data import PairSet
-from anticollapse.encoding import bfloat16_supported
+from anticollapse.encoding import bfloat16_supported, device_name
 from anticollapse.errors import OptionError, TrainingError
 from anticollapse.pretraining.corpus import Corpus, load_corpus, save_corpus
 from anticollapse.pretraining.engine import Stepper, make_optimizer, peak_flops
@@ -310,7 +310,9 @@ class Run:
     def _facts(self) -> dict[str, Any]:
         """What a run is, for the journal and for the record."""
         size = parse_size(self.options.size)
-        device = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else processor_name()
+        device, threads = device_name(self.device), torch.get_num_threads()
+        if self.device.type == "cpu":
+            device += f", {threads} thread{'s' if threads > 1 else ''}"
         return {
             "objective": "masked-language model",
             "shape": {
@@ -353,14 +355,3 @@ class Run:
             "measures": measured.to_json(),
             "notes": [],
         }
-
-
-def processor_name() -> str:
-    """The processor, and how many threads compute."""
-    try:
-        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
-        name = next(line.partition(":")[2].strip() for line in text.splitlines() if line.startswith("model name"))
-    except (OSError, StopIteration):
-        name = "CPU"
-    threads = torch.get_num_threads()
-    return f"{name}, {threads} thread{'s' if threads > 1 else ''}"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import platform
 import shutil
 import subprocess
 import time
@@ -20,7 +19,7 @@ from numpy.typing import NDArray
 
 from anticollapse.cures import cure_encoder
 from anticollapse.data import PairSet
-from anticollapse.encoding import Encoder, load_encoder
+from anticollapse.encoding import Encoder, device_name, load_encoder
 from anticollapse.errors import RunError
 from anticollapse.measures.result import to_plain
 from anticollapse.runs.store import write_json
@@ -306,10 +305,9 @@ def _training_facts(trained: TrainingResult | None) -> dict[str, Any]:
 
 def _machine(bench: Bench) -> dict[str, Any]:
     device = bench.backbone.device
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
     return {
         "device": str(device),
-        "device_name": name,
+        "device_name": device_name(device),
         "measured_in": bench.backbone.precision,
         "threads": bench.threads or torch.get_num_threads(),
         "versions": versions(),

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-import numpy as np
+import platform
+from pathlib import Path
 
-from anticollapse.encoding.precision import agrees
+import numpy as np
+import torch
+
+from anticollapse.encoding.precision import agrees, device_name
 
 
 def test_equal_vectors_agree():
@@ -36,3 +40,21 @@ def test_not_finite():
 
 def test_zero_vectors_are_no_disagreement_among_themselves():
     assert not agrees(np.zeros((1, 3), np.float32), np.ones((1, 3), np.float32))
+
+
+def test_the_processor_has_a_name():
+    cpu = device_name(torch.device("cpu"))
+    assert cpu
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists() and "model name" in cpuinfo.read_text(errors="replace"):
+        assert cpu in cpuinfo.read_text(errors="replace")
+    assert device_name(torch.device("meta")) == "meta"
+
+
+def test_where_the_system_does_not_say_the_architecture_stands(monkeypatch):
+    def missing(self, **_):
+        raise FileNotFoundError
+
+    monkeypatch.setattr(Path, "read_text", missing)
+    monkeypatch.setattr(platform, "processor", lambda: "")
+    assert device_name(torch.device("cpu")) == platform.machine()
