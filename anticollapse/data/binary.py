@@ -8,7 +8,6 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
-import openpyxl
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -33,6 +32,9 @@ class WorkbookTable(RecordTable):
 
     def __init__(self, data: bytes, *, where: str, limits: Limits) -> None:
         super().__init__(where=where, limits=limits, pad=True)
+        # Here and not above: it takes time at every start, and a machine that only trains may lack it.
+        import openpyxl
+
         _check_unpacked(_unpacked_size(data, where), limits, where)
         try:
             book = openpyxl.load_workbook(io.BytesIO(data), read_only=True, data_only=True, keep_links=False)

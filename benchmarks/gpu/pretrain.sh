@@ -5,7 +5,7 @@
 #
 # 8 = minutes of training in all. PART (default 8.5) ends one call earlier, with a checkpoint. RESULTS (default
 # build/pretrain/results) gets the encoder as one archive, its card, the measures over time and what was printed.
-# WHEELS: a folder of wheels that this machine lacks (openpyxl and et_xmlfile, if anything), installed without network.
+# WHEELS: a folder of wheels that this machine lacks, installed without network.
 set -euo pipefail
 language=$1 minutes=$2
 shift 2
