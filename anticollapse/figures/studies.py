@@ -6,6 +6,7 @@ import html
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
@@ -40,8 +41,8 @@ class QueuePoint:
     Attributes:
         variant: The system.
         queue: Size of the queue in batches.
-        spearman: Mean Spearman × 100 over the seeds.
-        std: Its standard deviation over the seeds, or None.
+        difference: In Spearman × 100 to no queue, mean over the seeds; 0 for what is compared with, None where unknown.
+        interval: Its 95 % interval, or None.
         false_negatives: Share of the negatives that mean the same, or None.
         hard_negatives: Share of the negatives that are at least as close as the positive, or None.
         batch: Pairs a step.
@@ -49,8 +50,8 @@ class QueuePoint:
 
     variant: str
     queue: float
-    spearman: float
-    std: float | None
+    difference: float | None
+    interval: tuple[float, float] | None
     false_negatives: float | None
     hard_negatives: float | None = None
     batch: int = 0
@@ -120,7 +121,7 @@ def claims_figure(points: Sequence[ClaimPoint]) -> go.Figure:
 
 
 def queue_figure(points: Sequence[QueuePoint]) -> go.Figure:
-    """Spearman and the shares of false and hard negatives against the size of the queue; one line a system.
+    """Difference to no queue, and shares of false and hard negatives, against the size of the queue; a line a system.
 
     Args:
         points: Rows of the study.
@@ -128,18 +129,18 @@ def queue_figure(points: Sequence[QueuePoint]) -> go.Figure:
     figure = make_subplots(1, 3, horizontal_spacing=0.14)
     for (name, some), (colour, dash) in zip(queue_lines(points).items(), _styles(), strict=False):
         panels = (
-            [p.spearman for p in some],
+            [p.difference for p in some],
             [None if p.false_negatives is None else 100 * p.false_negatives for p in some],
             [None if p.hard_negatives is None else 100 * p.hard_negatives for p in some],
         )
         for column, values in enumerate(panels, start=1):
             first = column == 1
-            shown = "%{y:.2f}" if first else "%{y:.2r} %"  # shares are small: two significant digits
+            shown = "%{y:+.2f} points" if first else "%{y:.2r} %"  # shares are small: two significant digits
             figure.add_trace(
                 go.Scatter(
                     x=[p.queue for p in some],
                     y=values,
-                    error_y={"array": [p.std or 0.0 for p in some], "color": colour} if first else None,
+                    error_y=_bars(some, colour) if first else None,
                     mode="lines+markers",
                     name=html.escape(name),
                     legendgroup=html.escape(name),
@@ -151,10 +152,19 @@ def queue_figure(points: Sequence[QueuePoint]) -> go.Figure:
                 col=column,
             )
     figure.update_xaxes(title_text=axis_title("queue (× batch)", 3))
-    figure.update_yaxes(title_text="Spearman, test (× 100)", col=1)
+    figure.add_hline(y=0, line={"color": ZERO, "width": 1.5, "dash": "dot"}, row=1, col=1)
+    figure.update_yaxes(title_text="Spearman, test: difference to no queue (points × 100)", col=1)
     figure.update_yaxes(title_text="false negatives (% of the negatives)", rangemode="tozero", col=2)
     figure.update_yaxes(title_text="hard negatives (% of the negatives)", rangemode="tozero", col=3)
     return base_layout(figure, revision="queue").update_layout(showlegend=True)
+
+
+def _bars(points: Sequence[QueuePoint], colour: str) -> dict[str, Any]:
+    """Intervals as the figure wants them; no bar where there is none."""
+    known = [p.interval if p.difference is not None else None for p in points]
+    below = [0.0 if i is None else (p.difference or 0.0) - i[0] for p, i in zip(points, known, strict=True)]
+    above = [0.0 if i is None else i[1] - (p.difference or 0.0) for p, i in zip(points, known, strict=True)]
+    return {"symmetric": False, "array": above, "arrayminus": below, "color": colour}
 
 
 def _styles() -> Iterator[tuple[str, str]]:

@@ -10,6 +10,7 @@ RATES: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "filtered_share": (("filtered",), ("candidates",)),
     "paraphrases_among_filtered": (("filtered_false_negatives",), ("filtered",)),
     "paraphrases_among_candidates": (("false_negatives", "filtered_false_negatives"), ("candidates",)),
+    "paraphrases_filtered": (("filtered_false_negatives",), ("false_negatives", "filtered_false_negatives")),
     "precision_on_graded_pairs": (("same_cluster_paraphrases",), ("same_cluster",)),
     "recall_on_graded_pairs": (("same_cluster_paraphrases",), ("paraphrases",)),
     "paraphrases_among_graded_pairs": (("paraphrases",), ("pairs",)),
@@ -28,9 +29,11 @@ def rates(counts: Mapping[str, float] | None) -> dict[str, float | None]:
 
     The filter is judged twice. On what it filters: ``paraphrases_among_filtered`` is the share of the filtered that is
     graded 4 and up, ``paraphrases_among_candidates`` the same of all candidates, which a filter that knows nothing
-    reaches; the grade of most of them is unknown, so both are lower bounds. And on the graded pairs of each batch,
-    which are partners and never candidates: ``precision_on_graded_pairs`` is the share of those it would take out that
-    is graded 4 and up, ``recall_on_graded_pairs`` the share of the pairs graded 4 and up that it would take out, and
+    reaches; the grade of most of them is unknown, so both are lower bounds. ``paraphrases_filtered`` is the share of
+    the candidates graded 4 and up that it takes out; one that knows nothing takes out ``filtered_share`` of them. And
+    on the graded pairs of each batch, which are partners and in their own row never candidates:
+    ``precision_on_graded_pairs`` is the share of those it would take out that is graded 4 and up,
+    ``recall_on_graded_pairs`` the share of the pairs graded 4 and up that it would take out, and
     ``paraphrases_among_graded_pairs`` the precision of a filter that knows nothing.
 
     Args:
@@ -46,6 +49,27 @@ def rates(counts: Mapping[str, float] | None) -> dict[str, float | None]:
         for name, (above, below) in RATES.items()
         if all(key in counts for key in (*above, *below))
     }
+
+
+def added_by_queue(counts: Mapping[str, float] | None, without: Mapping[str, float] | None) -> dict[str, float | None]:
+    """Rates among the negatives that a queue adds to those of the batch.
+
+    ``added_false_negative_rate`` and ``added_hard_negative_rate`` are those of the run's negatives beyond the negatives
+    of the run without a queue, of the same variant, batches and seed. Which sentences meet follows from the order of
+    the data alone, so without a filter the first is exact. Which negatives are hard depends on the encoder too, and
+    with a filter so does which are left: there it is a difference of two trainings.
+
+    Args:
+        counts: Of a run with a queue.
+        without: Of the run without one.
+    """
+    if not counts or not without:
+        return {}
+    more = {key: counts[key] - without[key] for key in A_STEP if key in counts and key in without}
+    if more.get("negatives", 0) <= 0:
+        return {}
+    wanted = {"added_false_negative_rate": "false_negatives", "added_hard_negative_rate": "hard_negatives"}
+    return {name: more[key] / more["negatives"] for name, key in wanted.items() if key in more}
 
 
 def per_step(counts: Mapping[str, float] | None, steps: int) -> dict[str, float | None]:

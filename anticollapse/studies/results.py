@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -24,13 +24,14 @@ from anticollapse.studies.claims import CLAIMS, Claim, reading
 from anticollapse.studies.designs import BASELINE, RAW
 from anticollapse.studies.measuring import MEASURED, read_arrays
 from anticollapse.studies.plan import RUNS, Cell, Plan, Row, read_plan
-from anticollapse.studies.rates import per_step, rates
+from anticollapse.studies.rates import added_by_queue, per_step, rates
 from anticollapse.studies.statistics import Estimate, Runs, corrected, difference, mean_over_seeds, resample
 
 FloatArray = NDArray[np.float64]
+Column = Literal["baseline", "reference"]
 
 PARQUET, TABLE, SUMMARY = "results.parquet", "table.md", "summary.json"
-FORMULA = 2
+FORMULA = 3
 """Of the statistics in a summary; what another formula has computed is computed anew."""
 
 MEASURES = ("spearman", "pearson", "mean_unrelated_cosine", "effective_rank", "spread")
@@ -45,12 +46,15 @@ class Difference:
         reference: Key of the row it is compared with.
         split: ``dev`` or ``test``.
         estimate: The difference in Spearman × 100, corrected where it was computed with others.
+        column: What it was corrected with: the differences to the baseline, or those to the row that each row's claim
+            is about (in a queue study: of each row with the filter to the one without it, with the same queue).
     """
 
     row: str
     reference: str
     split: str
     estimate: Estimate
+    column: Column = "baseline"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +90,8 @@ class RowFound:
         rates: Hard- and false-negative rate and so on, mean over seeds; empty without negatives.
         rate_stds: Their standard deviations over seeds.
         per_step: Numbers of negatives and so on in a mean step, mean over seeds; empty without negatives.
+        added: Rates among the negatives that the queue adds, mean over seeds; empty without a queue, and where the run
+            without one is missing.
         seconds: Mean time of a run.
         commits: Of the code that its runs were computed with, in the order of the seeds, each once.
     """
@@ -99,6 +105,7 @@ class RowFound:
     rates: Mapping[str, float | None]
     rate_stds: Mapping[str, float | None]
     per_step: Mapping[str, float | None]
+    added: Mapping[str, float | None]
     seconds: float | None
     commits: tuple[str, ...]
 
@@ -192,6 +199,7 @@ class Study:
         columns = {split: _columns(results, split) for split in MEASURED}
         by_rate = _by_name([rates(result.get("negatives")) for result in results])
         by_step = _by_name([per_step(result.get("negatives"), result["steps"]) for result in results])
+        added = _by_name([self._added(cell) for cell in self.cells(row)])
         return RowFound(
             row=row,
             seeds=tuple(int(result["seed"]) for result in results),
@@ -202,9 +210,20 @@ class Study:
             rates={name: _mean(values) for name, values in by_rate.items()},
             rate_stds={name: _std(values) for name, values in by_rate.items()},
             per_step={name: _mean(values) for name, values in by_step.items()},
+            added={name: _mean(values) for name, values in added.items()},
             seconds=_mean([sum(result["seconds"].values()) for result in results]) if results else None,
             commits=tuple(dict.fromkeys(result["commit"] or "unknown" for result in results)),
         )
+
+    def _added(self, cell: Cell) -> dict[str, float | None]:
+        """Rates among the negatives that a run's queue adds to those of the run without one, with the same seed."""
+        row = cell.row
+        if not row.queue_size:
+            return {}
+        alike = (row.variant, row.batch_size, 0)
+        base = [one for one in self.plan.rows if (one.variant, one.batch_size, one.queue_size) == alike]
+        without = self.results.get(Cell(base[0], cell.seed).slug, {}) if base else {}
+        return added_by_queue(self.results[cell.slug].get("negatives"), without.get("negatives"))
 
     def difference(self, row: str, reference: str, split: str = "test") -> Difference | None:
         """How much better one row is than another, by itself; None before both have a finished run.
@@ -226,7 +245,7 @@ class Study:
         return self.baseline_of(self.plan.rows[0])
 
     def baseline_of(self, row: Row) -> str:
-        """Key of the row that a row is compared with: in a queue study the one without a queue of the same batch.
+        """Key of the row that a row is compared with: in a queue study the one with the shortest queue, same batch.
 
         Args:
             row: The row.
@@ -234,30 +253,37 @@ class Study:
         if self.plan.kind == "ladder":
             return BASELINE if BASELINE in self.plan.keys else RAW
         alike = [one for one in self.plan.rows if one.batch_size == row.batch_size]
-        return min(alike, key=lambda one: (bool(one.reference), one.queue_size != 0)).key
+        return min(alike, key=lambda one: (bool(one.reference), one.queue_size or 0)).key
 
     @cached_property
     def differences(self) -> tuple[Difference, ...]:
         """On test and dev, of every row to its baseline, and of every row to the one that its claim is about.
 
-        Each of these columns is corrected for itself, for all its comparisons.
+        Each of these columns is corrected for itself, for all its comparisons. In a queue study the second one is the
+        filter's: each row with it and the row without it that has the same queue, no queue among them.
         """
+        rows = self.plan.rows
+        to_baseline = [(row.key, self.baseline_of(row)) for row in rows]
+        further = [(row.key, row.reference) for row in rows if row.reference]
+        if self.plan.kind == "queue":
+            filtered = {row.key for row in rows if "swav" in row.parts}
+            further = [pair for pair in further if pair[0] in filtered]
+        else:
+            further = [pair for pair in further if pair not in to_baseline]
         found: list[Difference] = []
         for split in reversed(MEASURED):
-            column = [(row.key, self.baseline_of(row)) for row in self.plan.rows]
-            further = [(row.key, row.reference) for row in self.plan.rows if row.reference]
-            found += self._corrected(column, split)
-            found += self._corrected([pair for pair in further if pair not in column], split)
+            found += self._corrected(to_baseline, split)
+            found += [dataclasses.replace(one, column="reference") for one in self._corrected(further, split)]
         return tuple(found)
 
-    def column(self, split: str = "test") -> dict[str, Difference]:
-        """The difference of each row to its baseline, corrected for the number of rows, by key of the row.
+    def column(self, split: str = "test", of: Column = "baseline") -> dict[str, Difference]:
+        """The differences of one column, corrected for their number, by key of the row.
 
         Args:
             split: ``dev`` or ``test``.
+            of: The column; see :class:`Difference`.
         """
-        wanted = {(row.key, self.baseline_of(row)) for row in self.plan.rows}
-        return {one.row: one for one in self.differences if one.split == split and (one.row, one.reference) in wanted}
+        return {one.row: one for one in self.differences if (one.split, one.column) == (split, of)}
 
     def _corrected(self, pairs: Iterable[tuple[str, str]], split: str) -> list[Difference]:
         """The differences of rows to others on a split that can be computed, corrected for one another."""

@@ -2,28 +2,16 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from anticollapse.studies.claims import AMOUNT_ONLY, SOURCE
-from anticollapse.studies.statistics import ONE_SEED, Estimate
+from anticollapse.studies.queue_tables import queue_tables
+from anticollapse.studies.wording import LIMITED, NONE, cell, marks, points, spearman, spread, table
 
 if TYPE_CHECKING:
-    from anticollapse.studies.results import Difference, RowFound, Study
-
-NONE = "–"
-COUNTS, LIMITED = "∗", "†"
-"""Marks of a difference that stands after the correction, and of one whose interval is over pairs alone."""
-
-FILTER = (
-    "“Known paraphrases” are pairs graded 4 and up; the grade of most pairs that meet is unknown, so their shares are "
-    "lower bounds. Beside the known paraphrases among what the filter took out stand those among all candidates, which "
-    "a filter that knows nothing would reach. Precision and recall on graded pairs are of the partners in a batch, "
-    "which are never each other's negatives: of those that the filter puts into one cluster the share graded 4 and up, "
-    "and of those graded 4 and up the share that it puts into one."
-)
+    from anticollapse.studies.results import Study
 
 
 def markdown(study: Study) -> str:
@@ -38,67 +26,11 @@ def markdown(study: Study) -> str:
         parts.append(f"**Not finished: {len(study.missing)} of {len(study.plan.cells)} runs are missing.**")
     if not study.results:
         return "\n\n".join(parts)
-    parts.append(_ladder(study) if study.plan.kind == "ladder" else _queue(study))
+    parts += [_ladder(study)] if study.plan.kind == "ladder" else queue_tables(study)
     if study.claims:
         parts.append(_claims(study))
     parts.append(_basis(study))
     return "\n\n".join(parts)
-
-
-def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, left: Sequence[int] = (0,)) -> str:
-    """A Markdown table.
-
-    Args:
-        header: Column titles.
-        rows: Cells.
-        left: Columns that are aligned to the left.
-    """
-    rule = ["---" if i in left else "--:" for i in range(len(header))]
-    lines = ["| " + " | ".join(line) + " |" for line in (header, *rows)]
-    return "\n".join([lines[0], f"|{'|'.join(rule)}|", *lines[1:]])
-
-
-def spread(mean: float | None, std: float | None, digits: int = 1) -> str:
-    """``61.2 ± 0.4``; the deviation is left out where there is none."""
-    if mean is None:
-        return NONE
-    text = f"{mean:.{digits}f}" if std is None else f"{mean:.{digits}f} ± {std:.{digits}f}"
-    return text.replace("-", "−")
-
-
-def points(estimate: Estimate | None) -> str:
-    """``+0.6 [−0.1, +1.3]``, with a mark where it stands after the correction or rests on one seed."""
-    if estimate is None or estimate.value is None:
-        return NONE
-    text = f"{estimate.value:+.2f}"
-    if estimate.interval is not None:
-        text += f" [{estimate.interval[0]:+.2f}, {estimate.interval[1]:+.2f}]"
-        text += f" {LIMITED}" if estimate.one_seed else f" {COUNTS}" if estimate.shown else ""
-    return text.replace("-", "−")
-
-
-def percent(mean: float | None, std: float | None = None) -> str:
-    """``3.1 % ± 0.2``; below 1 % with two significant digits: ``0.0045 %``."""
-    if mean is None:
-        return NONE
-    digits = _digits(100 * mean)
-    tail = "" if std is None else f" ± {100 * std:.{digits}f}"
-    return f"{100 * mean:.{digits}f} %{tail}"
-
-
-def number(value: float) -> str:
-    """A number a step: ``0.64``, ``13,724.9``; below 1 with two significant digits."""
-    return f"{value:,.{_digits(value)}f}"
-
-
-def _digits(value: float) -> int:
-    """Decimals that show two significant digits, at least one."""
-    return 1 if value >= 1 or value <= 0 else 1 - math.floor(math.log10(value))
-
-
-def _spearman(row: RowFound, split: str) -> str:
-    estimate = row.spearman.get(split)
-    return NONE if estimate is None else spread(estimate.value, row.std[split])
 
 
 def _ladder(study: Study) -> str:
@@ -116,75 +48,15 @@ def _ladder(study: Study) -> str:
             [
                 f"`{row.row.key}`",
                 str(len(row.seeds)),
-                _spearman(row, "dev"),
-                _spearman(row, "test"),
-                _difference(column, row),
+                spearman(row, "dev"),
+                spearman(row, "test"),
+                cell(column, row),
                 f"{before} → {after}" if row.seeds else NONE,
                 spread(means.get("effective_rank"), stds.get("effective_rank")),
                 NONE if row.seconds is None else f"{row.seconds / 60:.1f}",
             ]
         )
     return table(header, lines) + marks([one.estimate for one in column.values()])
-
-
-def _difference(column: Mapping[str, Difference], row: RowFound) -> str:
-    return points(column[row.row.key].estimate) if row.row.key in column else NONE
-
-
-def marks(estimates: Sequence[Estimate]) -> str:
-    """What the marks below a column of differences mean, as paragraphs; empty where nothing is to be said."""
-    texts = []
-    number_of = max((one.comparisons for one in estimates), default=0)
-    if number_of:
-        texts.append(f"{COUNTS} A difference after Holm's correction for {number_of} comparisons (p ≤ 0.05).")
-    if any(one.one_seed and one.interval is not None for one in estimates):
-        texts.append(f"{LIMITED} {ONE_SEED}")
-    return "".join(f"\n\n{text}" for text in texts)
-
-
-def _queue(study: Study) -> str:
-    several = len({row.row.batch_size for row in study.rows}) > 1
-    to = "the row without a queue of the same batch size" if several else f"`{study.baseline}`"
-    header = [
-        "variant", "queue, × batch", "batch", "seeds", "dev Spearman", "test Spearman", f"difference to {to}, test",
-        "hard negatives", "false negatives", "filtered", "known paraphrases among the filtered",
-        "precision on graded pairs", "recall on graded pairs",
-    ]  # fmt: skip
-    lines = []
-    column = study.column()
-    plain = ("hard_negative_rate", "false_negative_rate")
-    of_filter = (
-        "filtered_share", "paraphrases_among_filtered", "precision_on_graded_pairs", "recall_on_graded_pairs",
-    )  # fmt: skip
-    for row in study.rows:
-        filtered = "swav" in row.row.parts
-        shares = {name: percent(row.rates.get(name), row.rate_stds.get(name)) for name in (*plain, *of_filter)}
-        base = row.rates.get("paraphrases_among_candidates")
-        if base is not None:
-            shares["paraphrases_among_filtered"] += f" (of all {percent(base)})"
-        lines.append(
-            [
-                f"`{row.row.variant}`",
-                f"{row.row.queue_size:g}",
-                str(row.row.batch_size),
-                str(len(row.seeds)),
-                _spearman(row, "dev"),
-                _spearman(row, "test"),
-                _difference(column, row),
-                *(shares[name] for name in plain),
-                *(shares[name] if filtered else NONE for name in of_filter),
-            ]
-        )
-    text = table(header, lines) + marks([one.estimate for one in column.values()])
-    known = [row.rates.get("paraphrases_among_graded_pairs") for row in study.rows]
-    share = next((value for value in known if value is not None), None)
-    if share is None:
-        return text
-    return (
-        f"{text}\n\nHard negatives: share of the negatives whose cosine with the anchor is at least the positive's. "
-        f"False negatives: share of the negatives that are known paraphrases. {FILTER} Of all graded pairs "
-        f"{100 * share:.1f} % are graded 4 and up, which is the precision of chance."
-    )
 
 
 JUDGED = (

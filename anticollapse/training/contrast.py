@@ -10,8 +10,8 @@ from anticollapse.training.negatives import Clusterer, KeyQueue, known_positives
 from anticollapse.training.terms import Views, cosine_matrix
 from anticollapse.training.variant import Variant
 
-HARD_NEGATIVE = 0.5
-"""A negative with this cosine to its anchor or more counts in ``hard_negative_share`` of the telemetry."""
+HALF = 0.5
+"""A negative with this cosine to its anchor or more counts in ``negatives_above_half`` of the telemetry."""
 
 COUNT = "count/"
 """Prefix of numbers a step, which can be added up over a run; see :meth:`Contrast.counts`."""
@@ -54,7 +54,8 @@ class Contrast(nn.Module):
             second: Vectors of the second views.
             targets: The momentum encoder's vectors, or None.
             ids: Sentence of each row, shape (N,).
-            towers: 2 when rows i and i + N/2 are a pair (never each other's negatives: their grade says what they are).
+            towers: 2 when rows i and i + N/2 are a pair: no negatives of each other, as their grade says what they are.
+                In other rows, and as keys in the queue, the same two sentences are.
 
         Returns:
             Weighted loss terms by name, and telemetry by name (scalars on the device).
@@ -137,7 +138,7 @@ class Contrast(nn.Module):
         ``candidates`` are all that could be negatives, ``negatives`` those that the filter leaves, ``filtered`` those
         that it takes out. A negative is *hard* when its cosine with the anchor is at least that of the positive
         (Schroff et al. 2015, section 3.2, https://arxiv.org/abs/1503.03832) and *false* when the two sentences are
-        graded as paraphrases. The two sentences of a graded pair of the batch are never each other's negatives, so
+        graded as paraphrases. The two sentences of a graded pair of the batch are no negatives in their own row, so
         they are what the filter can be judged on: ``same_cluster`` of the ``pairs`` of a step would be taken out, of
         which ``same_cluster_paraphrases`` rightly.
 
@@ -171,7 +172,7 @@ class Contrast(nn.Module):
         return counts
 
     def _rates(self, cosines: Tensor, known: Tensor | None, before: Tensor, after: Tensor) -> dict[str, Tensor]:
-        """Shares of filtered, false and hard negatives.
+        """Shares of filtered and false negatives, and of those with a cosine of at least one half.
 
         Args:
             cosines: Of anchors and candidates, shape (N, N + Q).
@@ -180,14 +181,11 @@ class Contrast(nn.Module):
             after: What is no negative after it.
         """
         candidates, left = (~before).sum().clamp_min(1), (~after).sum().clamp_min(1)
-        stats = {"hard_negative_share": ((cosines >= HARD_NEGATIVE) & ~after).sum() / left}
+        stats = {"negatives_above_half": ((cosines >= HALF) & ~after).sum() / left}
         if known is not None:
             stats["false_negative_share"] = (known & ~after).sum() / left
         if self.clusterer is not None:
-            filtered = after & ~before
-            stats["filtered_share"] = filtered.sum() / candidates
-            if known is not None:
-                stats["filter_precision"] = (known & filtered).sum() / filtered.sum().clamp_min(1)
+            stats["filtered_share"] = (after & ~before).sum() / candidates
         return stats
 
 

@@ -13,14 +13,15 @@ import streamlit as st
 
 from anticollapse.encoding import checkpoint_root
 from anticollapse.errors import AntiCollapseError
-from anticollapse.figures.studies import ClaimPoint, QueuePoint, claims_figure, queue_figure, queue_lines
+from anticollapse.figures.studies import ClaimPoint, QueuePoint, claims_figure, queue_figure
 from anticollapse.figures.style import CONFIG
 from anticollapse.measures.result import format_number
 from anticollapse.measures.verdict import LEVEL, signed
-from anticollapse.studies import load_study
+from anticollapse.studies import load_study, queue_tables
 from anticollapse.studies.results import FORMULA
 from anticollapse.studies.statistics import ONE_SEED
-from anticollapse.studies.tables import COUNTS, FILTER, JUDGED, LIMITED, number, percent, several_commits
+from anticollapse.studies.tables import JUDGED, several_commits
+from anticollapse.studies.wording import COUNTS, LIMITED, number, percent
 from pages.common import work
 from pages.common.state import escape
 
@@ -111,7 +112,7 @@ def _study(plain: Plain) -> None:
     if plain["claims"]:
         _claims(plain["claims"])
     if plan["kind"] == "queue":
-        _queue(plain["rows"])
+        _queue(plain)
     _rows(plain)
 
 
@@ -161,58 +162,113 @@ def _marks(estimates: Sequence[Plain]) -> None:
         st.caption(f"{LIMITED} {ONE_SEED}")
 
 
-def _queue(rows: Sequence[Plain]) -> None:
-    points = [
-        QueuePoint(
-            row["row"]["variant"],
-            row["row"]["queue_size"],
-            row["spearman"]["test"]["value"],
-            row["std"]["test"],
-            row["rates"].get("false_negative_rate"),
-            row["rates"].get("hard_negative_rate"),
-            row["row"]["batch_size"],
-        )
-        for row in rows
-        if row["spearman"].get("test") and row["row"]["queue_size"] is not None
-    ]
-    if points:
-        alt = "Spearman and the shares of false and hard negatives against the size of the queue"
-        st.plotly_chart(queue_figure(points), config=CONFIG, key="queue", alt=alt)
-        st.caption(
-            "Bars: standard deviation over seeds. A negative is false when it is known to mean the same as the anchor "
-            "(graded 4 and up), and hard when it is at least as close to the anchor as the positive is."
-        )
-        for text in queue_changes(points, rows):
-            st.caption(escape(text))
+def _queue(plain: Plain) -> None:
+    rows = sorted(plain["rows"], key=lambda one: (one["row"]["batch_size"], one["row"]["queue_size"] or 0))
+    to_baseline, to_other = _column(plain, "baseline"), _column(plain, "reference")
+    points = [_point(row, plain["baselines"], to_baseline) for row in rows if row["spearman"].get("test")]
+    if not points:
+        return
+    named = _baseline_name(plain)
+    alt = "Difference in Spearman to no queue, and the shares of false and hard negatives, by the size of the queue"
+    st.plotly_chart(queue_figure(points), config=CONFIG, key="queue", alt=alt)
+    st.caption(
+        f"Left: Spearman on the test pairs less that of {escape(named)}, with the 95 % interval of each comparison by "
+        "itself; an interval that holds 0 shows no difference. Middle and right: share of a training's negatives."
+    )
+    table = pd.DataFrame([_queue_line(row, named, to_baseline, to_other) for row in _by_variant(rows)])
+    st.table(table.set_index("system"), border="horizontal")
+    _marks(list(to_baseline.values()))
+    others = max((one["comparisons"] for one in to_other.values()), default=0)
+    if others:
+        st.caption(f"In the last column the correction is for {others} comparisons.")
+    texts = [escape(text) for text in queue_changes(rows)]
+    if any(row["row"]["key"] == "sbert-queue-q0" for row in rows):
+        texts.append(escape(queue_tables.WITHOUT))
+    for text in texts:
+        st.caption(text)
 
 
-def queue_changes(points: Sequence[QueuePoint], rows: Sequence[Plain]) -> list[str]:
+def _point(row: Plain, baselines: Mapping[str, str], differences: Mapping[str, Plain]) -> QueuePoint:
+    found, rates = row["row"], row["rates"]
+    key = found["key"]
+    # What others are compared with has no difference of its own, and is drawn at 0.
+    value, interval = (0.0 if baselines[key] == key else None), None
+    if key in differences:
+        value, interval = differences[key]["value"], differences[key]["interval"]
+    return QueuePoint(
+        found["variant"],
+        found["queue_size"] or 0.0,
+        value,
+        None if interval is None else tuple(interval),
+        rates.get("false_negative_rate"),
+        rates.get("hard_negative_rate"),
+        found["batch_size"],
+    )
+
+
+def _queue_line(
+    row: Plain, named: str, to_baseline: Mapping[str, Plain], to_other: Mapping[str, Plain]
+) -> dict[str, str]:
+    found = row["row"]
+    spearman = row["spearman"]["test"]["value"] if row["spearman"].get("test") else None
+    line = {
+        "system": escape(found["variant"]),
+        "queue": escape(f"{found['queue_size'] or 0:g} × {queue_tables.sentences_a_step(found)} sentences"),
+        "Spearman, test": _spread(spearman, row["std"].get("test")),
+        f"difference to {escape(named)}": escape(_points(to_baseline.get(found["key"]))),
+    }
+    if to_other:
+        line["difference to the same queue without the filter"] = escape(_points(to_other.get(found["key"])))
+    return line
+
+
+def _by_variant(rows: Sequence[Plain]) -> list[Plain]:
+    variants = list(dict.fromkeys(row["row"]["variant"] for row in rows))
+    return sorted(rows, key=lambda row: variants.index(row["row"]["variant"]))
+
+
+def _column(plain: Plain, of: str) -> dict[str, Plain]:
+    """Differences on test by key of the row, of one column (see :class:`anticollapse.studies.Difference`)."""
+    found = [one for one in plain["differences"] if (one["split"], one["column"]) == ("test", of)]
+    return {one["row"]: one["estimate"] for one in found}
+
+
+def _baseline_name(plain: Plain) -> str:
+    sizes = {row["row"]["key"]: row["row"]["queue_size"] for row in plain["rows"]}
+    return queue_tables.baseline_name(plain["baselines"].values(), sizes)
+
+
+def queue_changes(rows: Sequence[Plain]) -> list[str]:
     """What becomes of the false negatives between the shortest and the longest queue of each system, as sentences.
 
     A share and a number need not go the same way: a longer queue has more negatives, of which fewer may be false.
 
     Args:
-        points: What is drawn.
-        rows: Rows of the study.
+        rows: Rows of the study, ascending by queue.
     """
-    numbers = {
-        (row["row"]["variant"], row["row"]["batch_size"], row["row"]["queue_size"]): row["per_step"].get(
-            "false_negatives"
-        )
-        for row in rows
-    }
+    systems: dict[tuple[str, int], list[Plain]] = {}
+    for row in rows:
+        if row["rates"].get("false_negative_rate") is not None:
+            systems.setdefault((row["row"]["variant"], row["row"]["batch_size"]), []).append(row)
+    several = len({batch for _, batch in systems}) > 1
     texts = []
-    for name, some in queue_lines([p for p in points if p.false_negatives is not None]).items():
+    for (variant, batch), some in systems.items():
         first, last = some[0], some[-1]
-        if first.queue == last.queue:
+        sizes = [one["row"]["queue_size"] or 0 for one in (first, last)]
+        if sizes[0] == sizes[1]:
             continue
+        shares = [percent(one["rates"]["false_negative_rate"]) for one in (first, last)]
+        name = f"{variant}, batch {batch}" if several else variant
         text = (
-            f"{name}, from a queue of {first.queue:g} to one of {last.queue:g} batches: the share of the negatives "
-            f"that are false goes from {percent(first.false_negatives)} to {percent(last.false_negatives)}"
+            f"{name}, from a queue of {sizes[0]:g} to one of {sizes[1]:g} batches ({queue_tables.keys(last['row']):,} "
+            f"keys): the share of the negatives that are false goes from {shares[0]} to {shares[1]}"
         )
-        before, after = (numbers.get((p.variant, p.batch, p.queue)) for p in (first, last))
+        before, after = (one["per_step"].get("false_negatives") for one in (first, last))
         if before is not None and after is not None:
             text += f", their number a step from {number(before)} to {number(after)}"
+        added = last["added"].get("added_false_negative_rate")
+        if added is not None:
+            text += f"; of the negatives that the queue adds {percent(added)} are false"
         texts.append(f"{text}.")
     return texts
 
@@ -220,7 +276,10 @@ def queue_changes(points: Sequence[QueuePoint], rows: Sequence[Plain]) -> list[s
 RATES = {
     "hard_negative_rate": "hard negatives",
     "false_negative_rate": "false negatives",
+}
+FILTER_RATES = {
     "filtered_share": "filtered",
+    "paraphrases_filtered": "of the known paraphrases filtered",
     "paraphrases_among_filtered": "known paraphrases among the filtered",
     "paraphrases_among_candidates": "known paraphrases among all candidates",
     "precision_on_graded_pairs": "filter: precision on graded pairs",
@@ -230,14 +289,8 @@ RATES = {
 
 
 def _rows(plain: Plain) -> None:
-    baselines = plain["baselines"]
-    differences = {
-        one["row"]: one["estimate"]
-        for one in plain["differences"]
-        if one["split"] == "test" and one["reference"] == baselines[one["row"]]
-    }
-    to = set(baselines.values())
-    column = f"difference to {to.pop() if len(to) == 1 else 'no queue, same batch'}, test [95 %]"
+    differences = _column(plain, "baseline")
+    column = f"difference to {_baseline_name(plain)}, test [95 %]"
     rows = []
     for row in plain["rows"]:
         key = row["row"]["key"]
@@ -249,13 +302,17 @@ def _rows(plain: Plain) -> None:
         line["mean unrelated cosine, test"] = _spread(
             row["means"]["test"].get("mean_unrelated_cosine"), row["stds"]["test"].get("mean_unrelated_cosine"), 2
         )
-        line |= {title: percent(row["rates"].get(rate)) for rate, title in RATES.items() if row["rates"]}
+        rates = RATES | (FILTER_RATES if "swav" in row["row"]["parts"] else {})
+        line |= {title: percent(row["rates"].get(rate)) for rate, title in rates.items() if row["rates"]}
         rows.append(line)
+    queue = plain["plan"]["kind"] == "queue"
     with st.expander("All systems of this study"):
         st.dataframe(pd.DataFrame(rows).fillna("–"), hide_index=True, alt="Systems of the study with their Spearman")
         _marks(list(differences.values()))
-        if any("paraphrases_among_filtered" in row["rates"] for row in plain["rows"]):
-            st.caption(FILTER)
+        if any(row["rates"] for row in plain["rows"]):
+            st.caption(f"{queue_tables.NEGATIVES} {queue_tables.ADDED}" if queue else queue_tables.NEGATIVES)
+        if any("swav" in row["row"]["parts"] and row["rates"] for row in plain["rows"]):
+            st.caption(queue_tables.FILTER)
 
 
 def _points(estimate: Plain | None) -> str:

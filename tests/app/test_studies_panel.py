@@ -13,6 +13,7 @@ import pytest
 from anticollapse import studies
 from anticollapse.figures.studies import ClaimPoint
 from anticollapse.studies.measuring import save_arrays
+from anticollapse.studies.results import FORMULA
 
 SPLITS = {"dev": 50, "test": 60}
 LADDER = ["raw", "sbert", "sbert-simcse", "sbert-queue", "sbert-swav"]
@@ -95,7 +96,7 @@ def test_an_unfinished_study_is_computed_when_asked(root, app):
     assert any("claimed" in table.value.columns for table in app.table)
 
 
-def negatives(share, number):
+def negatives(number, share):
     counts = {"candidates": 0, "filtered": 0, "filtered_false_negatives": 0, "hard_negatives": 0}
     return {"negatives": {**counts, "negatives": number / share, "false_negatives": number}, "steps": 10}
 
@@ -103,14 +104,17 @@ def negatives(share, number):
 @pytest.mark.parametrize(
     ("short", "long", "said"),
     [
-        ((0.000114, 162), (0.000045, 230), ("0.011 % to 0.0045 %", "from 16.2 to 23.0")),
-        ((0.0002, 5), (0.003, 4), ("0.020 % to 0.30 %", "from 0.50 to 0.40")),
+        # 162 of 1,421,053 and 230 of 5,111,111: the queue adds 68 of 3,690,058.
+        ((162, 0.000114), (230, 0.000045), ("0.011 % to 0.0045 %", "from 16.2 to 23.0", "adds 0.0018 % are false")),
+        # The longer queue has fewer negatives, as no real one has: nothing is said of what it adds.
+        ((5, 0.0002), (4, 0.003), ("0.020 % to 0.30 %", "from 0.50 to 0.40.")),
     ],
 )
 def test_the_queue_study_and_another_beside_it(root, app, short, long, said):
     write_study(root / "studies" / "a", studies.ladder_rows(["raw", "sbert"]), "ladder").write()
     changed = {f"sbert-queue-q{q}-s{s}": negatives(*n) for q, n in ((0, short), (2.5, long)) for s in (0, 1)}
-    write_study(root / "studies" / "q", studies.queue_rows(sizes=[0, 1, 2.5]), "queue", changed=changed).write()
+    study = write_study(root / "studies" / "q", studies.queue_rows(sizes=[0, 1, 2.5]), "queue", changed=changed)
+    study.write()
     app.query_params["study"] = "q"
     app.run()
     assert not app.exception
@@ -118,14 +122,49 @@ def test_the_queue_study_and_another_beside_it(root, app, short, long, said):
     line = next(
         text for text in texts(app).split("sbert-queue, ") if text.startswith("from a queue of 0 to one of 2.5")
     )
+    assert "(160 keys)" in line
     for numbers in said:
         assert numbers in line
-    assert "more of them are false" not in texts(app)
-    frame = app.dataframe[-1].value
-    assert short[0] * 100 == pytest.approx(float(frame["false negatives"][0].removesuffix(" %")), rel=0.05)
-    assert "known paraphrases among the filtered" in frame.columns
-    assert "filter: precision on graded pairs" in frame.columns
-    assert "which are never each other's negatives" in texts(app)
+    shown = next(table.value for table in app.table if "queue" in table.value.columns)
+    cells = [[str(cell).replace("\\", "") for cell in row] for row in shown.itertuples()]
+    assert [row[:2] for row in cells] == [
+        [f"sbert-{kind}", f"{size:g} × 64 sentences"] for kind in ("queue", "swav") for size in (0, 1, 2.5)
+    ]
+    of_filter = study.column(of="reference")["sbert-swav-q0"].estimate
+    assert cells[3][-1].startswith(f"{of_filter.value:+.2f} [".replace("-", "−"))
+    assert cells[0][-1] == cells[0][-2] == "–"
+    assert "less that of sbert-queue-q0" in texts(app)
+    assert "sbert-queue without a queue is sbert-simcse" in texts(app)
+    assert "In the last column the correction is for 3 comparisons." in texts(app)
+    frame = app.dataframe[-1].value.set_index("system")
+    shares = frame["false negatives"]
+    assert short[1] * 100 == pytest.approx(float(shares["sbert-queue-q0"].removesuffix(" %")), rel=0.05)
+    assert frame.loc["sbert-queue-q1", "known paraphrases among the filtered"] == "–"
+    assert frame.loc["sbert-swav-q1", "of the known paraphrases filtered"] == "20.0 %"
+    assert "in its own row, its partner" in texts(app)
+    assert "clusters of equal size" in texts(app)
+
+
+def test_a_study_without_the_filter_says_nothing_of_it(root, app):
+    write_study(root / "q", studies.queue_rows(["sbert-queue"], sizes=[0, 1]), "queue").write()
+    app.run()
+    assert not app.exception
+    assert not app.error
+    assert "A negative is hard where" in texts(app)
+    assert "clusters" not in texts(app)
+    assert "filtered" not in app.dataframe[-1].value.columns
+
+
+def test_the_first_run_of_a_queue_study_is_shown(root, app):
+    """What the others are compared with is missing still."""
+    rows = studies.queue_rows(sizes=[0, 1])
+    slugs = [f"{row.key}-s{seed}" for row in rows for seed in (0, 1)]
+    slugs.remove("sbert-swav-q1-s0")
+    write_study(root / "q", rows, "queue", without=slugs).write()
+    app.run()
+    assert not app.exception
+    assert not app.error
+    assert any("queue" in table.value.columns for table in app.table)
 
 
 def test_one_seed_and_several_commits_are_said(root, app):
@@ -169,7 +208,7 @@ def test_a_summary_of_another_formula_is_computed_anew(root, app):
     assert "their intervals are not computed yet" in texts(app)
 
 
-@pytest.mark.parametrize("content", ["[]", "{}", "no json", '{"finished": 9, "plan": {}, "formula": 2}'])
+@pytest.mark.parametrize("content", ["[]", "{}", "no json", f'{{"finished": 9, "plan": {{}}, "formula": {FORMULA}}}'])
 def test_a_broken_summary_is_one_message(root, app, content):
     write_study(root / "studies" / "x", studies.ladder_rows(["raw", "sbert"]), "ladder")
     (root / "studies" / "x" / "summary.json").write_text(content)

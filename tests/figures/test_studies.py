@@ -22,14 +22,17 @@ def test_claims_and_measurements_share_their_rows():
 
 def test_one_line_a_system_ordered_by_queue():
     points = [
-        QueuePoint("q", 2.5, 61.0, 0.3, 0.01, 0.0002),
-        QueuePoint("q", 0, 60.0, None, None),
-        QueuePoint("s", 1, 59.0, 0.1, 0.0),
+        QueuePoint("q", 2.5, -1.0, (-1.75, -0.5), 0.01, 0.0002),
+        QueuePoint("q", 0, 0.0, None, None),
+        QueuePoint("s", 1, None, None, 0.0),
     ]
     figure = queue_figure(points)
     assert len(figure.data) == 6
     assert list(figure.data[0].x) == [0, 2.5]
-    assert list(figure.data[0].error_y.array) == [0.0, 0.3]
+    assert list(figure.data[0].y) == [0.0, -1.0]
+    assert list(figure.data[0].error_y.array) == [0.0, 0.5]
+    assert list(figure.data[0].error_y.arrayminus) == [0.0, 0.75]
+    assert list(figure.data[3].y) == [None]
     assert list(figure.data[1].y) == [None, 1.0]
     assert list(figure.data[2].y) == [None, pytest.approx(0.02)]
     assert ":.2r" in figure.data[1].hovertemplate  # 0.0045 % is not 0.00 %
@@ -40,9 +43,9 @@ def test_one_line_a_system_ordered_by_queue():
 
 
 def test_each_batch_size_is_a_line():
-    points = [QueuePoint("q", size, 60.0 + batch, None, 0.1, batch=batch) for size in (0, 1) for batch in (16, 32)]
-    assert {name: [p.spearman for p in some] for name, some in queue_lines(points).items()} == {
-        "q, batch 16": [76.0, 76.0], "q, batch 32": [92.0, 92.0],
+    points = [QueuePoint("q", size, 0.1 * batch, None, 0.1, batch=batch) for size in (0, 1) for batch in (16, 32)]
+    assert {name: [p.difference for p in some] for name, some in queue_lines(points).items()} == {
+        "q, batch 16": [1.6, 1.6], "q, batch 32": [3.2, 3.2],
     }  # fmt: skip
     figure = queue_figure(points)
     assert [trace.name for trace in figure.data[::3]] == ["q, batch 16", "q, batch 32"]
@@ -50,6 +53,6 @@ def test_each_batch_size_is_a_line():
 
 
 def test_no_system_is_left_out_for_want_of_colours():
-    figure = queue_figure([QueuePoint(f"v{i}", 0, 60.0, None, 0.1) for i in range(20)])
+    figure = queue_figure([QueuePoint(f"v{i}", 0, 0.0, None, 0.1) for i in range(20)])
     assert len(figure.data) == 60
     assert len({(trace.line.color, trace.line.dash) for trace in figure.data}) == 20

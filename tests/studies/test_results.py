@@ -13,9 +13,11 @@ from anticollapse.errors import RunError
 from anticollapse.measures.correlation import correlation_of
 from anticollapse.studies.claims import CLAIMS, Claim, reading
 from anticollapse.studies.measuring import Scored, measure, save_arrays
-from anticollapse.studies.rates import per_step, rates
+from anticollapse.studies.queue_tables import keys
+from anticollapse.studies.rates import added_by_queue, per_step, rates
 from anticollapse.studies.statistics import Estimate, corrected
-from anticollapse.studies.tables import number, percent, points, several_commits, spread
+from anticollapse.studies.tables import several_commits
+from anticollapse.studies.wording import number, percent, points, spread
 
 N = {"dev": 50, "test": 60}
 COUNTS = {
@@ -23,6 +25,18 @@ COUNTS = {
     "filtered_false_negatives": 2.0, "pairs": 100.0, "paraphrases": 30.0, "same_cluster": 20.0,
     "same_cluster_paraphrases": 12.0,
 }  # fmt: skip
+OF_FILTER = ("pairs", "paraphrases", "same_cluster", "same_cluster_paraphrases")
+# What a training without the filter counts.
+PLAIN = {k: v for k, v in COUNTS.items() if k not in OF_FILTER} | {"filtered": 0.0, "filtered_false_negatives": 0.0}
+SHORT = PLAIN | {"candidates": 600.0, "negatives": 600.0, "hard_negatives": 35.0, "false_negatives": 7.0}
+"""Of a training without a queue: the queue of the others adds 200 negatives, 5 of them hard and 1 false."""
+
+
+def counts_of(row, seed):
+    if "queue" not in row.parts:
+        return None
+    counts = COUNTS if "swav" in row.parts else PLAIN if row.queue_size else SHORT
+    return counts | {"hard_negatives": counts["hard_negatives"] + seed}
 
 
 @pytest.fixture
@@ -63,7 +77,7 @@ def result_of(cell, scores, cosines):
         "schema": 1, "row": cell.row.key, "seed": cell.seed, "variant": cell.row.variant, "cure": cell.row.cure,
         "parameters": dict(cell.row.parameters), "backbone": {"name": "tiny"}, "pairs": {"name": "demo"}, **measured,
         "before": before, "seconds": {"training": 60.0, "measuring": 30.0}, "steps": 7, "best_step": 5, "notes": [],
-        "negatives": COUNTS if "queue" in cell.row.parts else None, "training": {"precision": "float32"},
+        "negatives": counts_of(cell.row, cell.seed), "training": {"precision": "float32"},
         "device": "cpu", "device_name": "x86_64", "threads": 1, "commit": "c0ffee", "command": "the command",
         "versions": {"torch": "2", "transformers": "5", "sentence-transformers": "6"}, "model": None, "ended": 1e9,
     }  # fmt: skip
@@ -250,29 +264,79 @@ def test_the_ladders_table(made):
     assert [rule.count("|") for rule in rules] == [9, 6]
 
 
-def test_the_queue_studys_table(made):
+def test_the_queue_studys_tables(made):
     study = made(studies.queue_rows(sizes=(0, 2.5)), kind="queue")
     assert study.baseline == "sbert-queue-q0"
     text = study.markdown()
-    line = next(row for row in text.splitlines() if row.startswith("| `sbert-swav` | 2.5 |"))
-    shares = "| 5.0 % ± 0.0 | 1.0 % ± 0.0 | 20.0 % ± 0.0 | 1.0 % ± 0.0 (of all 1.0 %) | 60.0 % ± 0.0 | 40.0 % ± 0.0 |"
+    scores, rates = (part for part in text.split("\n\n") if part.startswith("| variant |"))
+    # 2.5 × 32 pairs are 160 sentences.
+    line = next(row for row in scores.splitlines() if row.startswith("| `sbert-swav` | 2.5 | 160 | 32 | 3 |"))
+    to_none, to_same = (study.difference("sbert-swav-q2.5", one) for one in ("sbert-queue-q0", "sbert-queue-q2.5"))
+    assert points(to_none.estimate) in line
+    assert points(to_same.estimate) in line
+    shares = "| 5.1 % ± 0.1 | 1.0 % ± 0.0 | – | – | 20.0 % ± 0.0 | 20.0 % ± 0.0 | 1.0 % ± 0.0 (of all 1.0 %) | 60.0 %"
+    line = next(row for row in rates.splitlines() if row.startswith("| `sbert-swav` | 2.5 |"))
     assert shares in line
-    header = next(row for row in text.splitlines() if row.startswith("| variant |"))
-    assert "| known paraphrases among the filtered | precision on graded pairs |" in header
-    assert "which are never each other's negatives" in text
-    plain = next(row for row in text.splitlines() if row.startswith("| `sbert-queue` | 2.5 |"))
-    assert plain.endswith("| 5.0 % ± 0.0 | 1.0 % ± 0.0 | – | – | – | – |")
+    plain = next(row for row in rates.splitlines() if row.startswith("| `sbert-queue` | 2.5 |"))
+    assert plain.endswith("| 160 | 32 | 5.1 % ± 0.1 | 1.0 % ± 0.0 | 2.5 % | 0.50 % | – | – | – | – | – |")
+    for said in ("in its own row, its partner", "A negative is hard where", "clusters of equal size", "both together"):
+        assert said in text
     assert "Of all graded pairs 30.0 % are graded 4 and up" in text
+    assert "sbert-queue without a queue is sbert-simcse" in text
     claims = {(one.row, one.reference): one.claim.value for one in study.claims}
     assert claims == {("sbert-queue-q2.5", "sbert-queue-q0"): 0.3, ("sbert-swav-q2.5", "sbert-queue-q2.5"): None}
+
+
+def test_the_filter_is_judged_at_every_size_in_one_family(made):
+    study = made(studies.queue_rows(sizes=(0, 1, 2.5)), kind="queue")
+    column = study.column(of="reference")
+    assert {row: one.reference for row, one in column.items()} == {
+        f"sbert-swav-q{q}": f"sbert-queue-q{q}" for q in ("0", "1", "2.5")
+    }
+    assert {one.estimate.comparisons for one in column.values()} == {3}
+    assert {one.estimate.comparisons for one in study.column().values()} == {5}
+    assert "The column of the filter: ∗ A difference after Holm's correction for 3 comparisons" in study.markdown()
+
+
+def test_definitions_stand_below_a_table_without_the_filter(made):
+    text = made(studies.queue_rows(["sbert-queue"], sizes=(0, 2.5)), kind="queue").markdown()
+    assert "A negative is hard where" in text
+    assert "clusters" not in text
+    assert "without the filter" not in text
+    assert "filtered" not in text
+
+
+def test_rows_added_later_stand_in_their_place(made):
+    rows = studies.queue_rows(["sbert-queue"], sizes=(0, 10, 2.5))
+    text = made(rows, kind="queue", without=[f"sbert-queue-q10-s{s}" for s in range(3)]).markdown()
+    sizes = [line.split(" | ")[1] for line in text.splitlines() if line.startswith("| `sbert-queue` | ")]
+    assert sizes == ["0", "2.5", "10", "0", "2.5"]  # no run of 10 has counted negatives yet
+
+
+def test_what_a_queue_adds_is_known_only_beside_the_run_without_one(made):
+    study = made(studies.queue_rows(sizes=(0, 2.5)), kind="queue", without=("sbert-queue-q0-s1",))
+    rows = {one.row.key: one for one in study.rows}
+    assert rows["sbert-queue-q2.5"].added == {}
+    assert rows["sbert-queue-q0"].added == {}
+    assert keys({"queue_size": 2.5, "batch_size": 64, "parts": {"contrast": "InfoNCE"}}) == 160
+    assert added_by_queue(SHORT, PLAIN) == added_by_queue(None, PLAIN) == {}
+    assert added_by_queue(PLAIN, SHORT) == {
+        "added_false_negative_rate": 1 / 200, "added_hard_negative_rate": 5 / 200,
+    }  # fmt: skip
 
 
 def test_each_batch_size_has_a_reference_of_its_own(made):
     study = made(studies.queue_rows(["sbert-queue"], sizes=(0, 2.5), batch_sizes=(16, 32)), kind="queue")
     column = {row: one.reference for row, one in study.column().items()}
     assert column == {"sbert-queue-q2.5-b16": "sbert-queue-q0-b16", "sbert-queue-q2.5": "sbert-queue-q0"}
-    assert "difference to the row without a queue of the same batch size, test" in study.markdown()
+    assert "difference to no queue, same batch, test" in study.markdown()
     assert study.to_json()["baselines"]["sbert-queue-q2.5"] == "sbert-queue-q0"
+
+
+def test_where_every_row_has_a_queue_the_shortest_is_the_reference(made):
+    study = made(studies.queue_rows(["sbert-queue"], sizes=(5, 1), batch_sizes=(16, 32)), kind="queue")
+    assert {one.reference for one in study.column().values()} == {"sbert-queue-q1-b16", "sbert-queue-q1"}
+    assert "difference to the shortest queue, same batch, test" in study.markdown()
 
 
 def test_without_a_row_without_a_queue_there_is_a_reference(made):
@@ -284,7 +348,8 @@ def test_without_a_row_without_a_queue_there_is_a_reference(made):
 def test_rates_by_hand():
     assert rates(COUNTS) == {
         "hard_negative_rate": 0.05, "false_negative_rate": 0.01, "filtered_share": 0.2,
-        "paraphrases_among_filtered": 0.01, "paraphrases_among_candidates": 0.01, "precision_on_graded_pairs": 0.6,
+        "paraphrases_among_filtered": 0.01, "paraphrases_among_candidates": 0.01, "paraphrases_filtered": 0.2,
+        "precision_on_graded_pairs": 0.6,
         "recall_on_graded_pairs": 0.4, "paraphrases_among_graded_pairs": 0.3,
     }  # fmt: skip
     assert rates(None) == {}
@@ -322,7 +387,7 @@ def test_files(made, tmp_path):
     by_run = {line["run"]: line for line in lines}
     assert by_run["sbert-s1"]["test_spearman"] == study.results["sbert-s1"]["test"]["spearman"]
     assert by_run["sbert-queue-s0"]["parameter_queue_size_ratio"] == "2.5"
-    assert by_run["sbert-queue-s0"]["hard_negative_rate"] == 0.05
+    assert by_run["sbert-queue-s0"]["hard_negative_rate"] == 35 / 600
     assert by_run["sbert-s1"]["hard_negative_rate"] is None
     plain = json.loads(summary.read_text(encoding="utf-8"))
     assert plain["finished"] == 7
