@@ -81,6 +81,7 @@ def run(args: argparse.Namespace) -> int:
             resume=given.resume,
             callback=report,
             stop=lambda: bool(stopped),
+            command=own_command(args),
         )
     if main:
         go_on = resume_command(args) if result.status == "stopped" else ""
@@ -115,9 +116,18 @@ def resume_command(args: argparse.Namespace) -> str:
     Args:
         args: Of this command.
     """
+    return own_command(args, *([] if "--resume" in args.rest else ["--resume"]))
+
+
+def own_command(args: argparse.Namespace, *more: str) -> str:
+    """This command, as a person would write it.
+
+    Args:
+        args: Of this command.
+        more: Words at its end.
+    """
     files = [word for file in args.variant_file for word in ("--variant-file", file)]
-    rest = args.rest if "--resume" in args.rest else [*args.rest, "--resume"]
-    return shlex.join(["anticollapse", "train", *files, args.variant, *rest])
+    return shlex.join(["anticollapse", "train", *files, args.variant, *args.rest, *more])
 
 
 def option_parser(variant: Variant, *, queued: bool = False) -> argparse.ArgumentParser:
