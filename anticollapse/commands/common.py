@@ -13,10 +13,10 @@ from typing import Any, NamedTuple, get_args
 
 from tqdm import tqdm
 
-from anticollapse.cures import Fit, open_encoder
+from anticollapse.cures import Fit, open_encoder, split_name
 from anticollapse.cures.text import fit_overlap, fit_sentence, fit_source, overlap_note, text_fit
 from anticollapse.data import ColumnMap, Limits, OnBadRow, PairSet, Scale, load_pairs
-from anticollapse.encoding import EmbeddingCache, Encoder
+from anticollapse.encoding import EmbeddingCache, Encoder, resolve_encoder, training_note
 from anticollapse.encoding.encoder import Progress
 from anticollapse.errors import OptionError
 from anticollapse.wording import count
@@ -199,11 +199,13 @@ def open_judged(
     skipped = len(read[0].skipped) if read else 0
     left_out = f" {count(skipped, 'bad row')} of it {'was' if skipped == 1 else 'were'} skipped." if skipped else ""
     words = {"use": use} if use else {}
+    base = split_name(args.encoder if name is None else name).base
     return encoder, FitNote(
         fitted=fit_sentence(encoder) + left_out,
         fit=text_fit(encoder),
         overlap=overlap,
         text=overlap_note(overlap, len(judged), **words),
+        trained=training_note(base, resolve_encoder(base), None if use else pairs),
     )
 
 
@@ -215,27 +217,35 @@ class FitNote(NamedTuple):
         fit: The fit on text; None without one.
         overlap: Different sentences that they were fitted on and are judged on.
         text: That as a sentence; empty when there are none.
+        trained: Whether the encoder was trained on what it is judged on, as a sentence; empty when it was not.
     """
 
     fitted: str
     fit: Fit | None
     overlap: int
     text: str
+    trained: str = ""
 
     @property
     def lines(self) -> list[str]:
         """What there is to say."""
-        return [line for line in (self.fitted, self.text) if line]
+        return [line for line in (self.fitted, self.text, self.trained) if line]
 
     def to_json(self) -> dict[str, object]:
         """Plain JSON types."""
         fit = None if self.fit is None else {"text": self.fit.source, "sentences": self.fit.n_sentences}
-        return {"fitted_on": fit, "fit_overlap": self.overlap, "fit_note": self.text}
+        return {
+            "fitted_on": fit,
+            "fit_overlap": self.overlap,
+            "fit_note": self.text,
+            "training_note": self.trained,
+        }
 
 
 def fit_lines(notes: Sequence[FitNote]) -> list[str]:
     """What there is to say of several encoders; what is the same for all stands once."""
-    return list(dict.fromkeys([*(note.fitted for note in notes if note.fitted), *(n.text for n in notes if n.text)]))
+    said = [[note.fitted for note in notes], [note.text for note in notes], [note.trained for note in notes]]
+    return list(dict.fromkeys(line for lines in said for line in lines if line))
 
 
 def _fit_reading(args: argparse.Namespace, source: str) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from anticollapse.encoding.loading import is_downloaded, load_encoder
 from anticollapse.encoding.parts import TokenParts, exact_obstacle, iter_token_parts, token_parts
 from anticollapse.encoding.path import SentencePath
 from anticollapse.encoding.precision import Precision, bfloat16_supported, device_name
+from anticollapse.encoding.provenance import is_trained, origin, training_note
 from anticollapse.encoding.readable import TokenStyle, readable, token_style
 from anticollapse.encoding.tokens import TokenEmbeddings
 
@@ -30,12 +31,15 @@ __all__ = [
     "device_name",
     "exact_obstacle",
     "is_downloaded",
+    "is_trained",
     "iter_token_parts",
     "list_encoders",
     "load_encoder",
+    "origin",
     "read_counts",
     "readable",
     "resolve_encoder",
     "token_parts",
     "token_style",
+    "training_note",
 ]

@@ -19,12 +19,12 @@ from sentence_transformers import SentenceTransformer
 
 from anticollapse import __version__
 from anticollapse.encoding.loading import remember_no_pooler
+from anticollapse.encoding.provenance import TRAINING_RECORD
 from anticollapse.errors import TrainingError
 from anticollapse.training.system import System
 
 MODEL, HEADS = "model", "heads"
-RECORD = "training.json"
-"""In the encoder folder: what it is and how it was made, for programs."""
+RECORD = TRAINING_RECORD
 
 LIBRARIES = ("torch", "transformers", "sentence-transformers", "accelerate", "tokenizers")
 _RENAME_EXCHANGE, _AT_FDCWD = 2, -100

@@ -25,7 +25,8 @@ DATA = {
 }
 SPLITS = ["dev", "test", "train"]
 TYPES = ["csv", "tsv", "txt", "xlsx", "jsonl", "json", "parquet"]
-DEFAULT_ENCODERS = ["raw-mini", "raw-mini+centring"]
+DEFAULT_ENCODERS = (("raw-mini", "cured-mini"), ("raw-mini", "raw-mini+centring"))
+"""What is chosen at first: the first of these whose encoders are all there, else what is there of the last."""
 NOTHING = "(none)"
 SCALES = ["recognise", "0-1", "0-5", "1-5", "0-100"]
 
@@ -35,6 +36,8 @@ def draw() -> None:
     with st.sidebar:
         pairs, fit_text, fit_name = _pairs()
         names = _encoders()
+        for note in training.notes(names, pairs):
+            st.caption(escape(note))
         data = st.session_state.get("data", UPLOAD)
         finetune.draw(pairs, None if data == UPLOAD else data, _named)
     st.session_state["_workbench"] = Workbench(pairs, tuple(names), fit_text, fit_name)
@@ -148,7 +151,8 @@ def _encoders() -> list[str]:
     unfinished = {run.id for run in training.all_runs() if not run.has_ended}
     names = [info.name for info in list_encoders() if info.name not in unfinished]
     options = [option for name in names for option in (name, *(f"{name}+{cure}" for cure in CURES))]
-    default = [name for name in DEFAULT_ENCODERS if name in options]
+    whole = (wanted for wanted in DEFAULT_ENCODERS if set(wanted) <= set(options))
+    default = [name for name in next(whole, DEFAULT_ENCODERS[-1]) if name in options]
     links.restore("encoders", default)
     chosen = st.multiselect(
         "Encoders",

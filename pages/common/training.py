@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import streamlit as st
 
-from anticollapse import runs
+from anticollapse import encoding, runs
+from anticollapse.data import PairSet
 from anticollapse.encoding import checkpoint_root
 from anticollapse.errors import AntiCollapseError
 from anticollapse.runs import Listing, Run, RunSettings, Speed
@@ -88,8 +89,33 @@ def label(name: str) -> str:
 
 
 def is_trained(name: str) -> bool:
-    """Whether an encoder was trained here."""
-    return bool(ID.fullmatch(name.partition("+")[0]))
+    """Whether an encoder was trained by anticollapse: a run, or a folder that says so."""
+    base = name.partition("+")[0]
+    if ID.fullmatch(base):
+        return True
+    try:
+        folder = encoding.resolve_encoder(base, confined=True)
+    except AntiCollapseError:
+        return False
+    return encoding.is_trained(folder)
+
+
+def notes(names: Sequence[str], pairs: PairSet | None) -> list[str]:
+    """Where trained encoders come from, and which were trained on these pairs or chosen by them, as sentences.
+
+    Args:
+        names: Encoders, with or without cures.
+        pairs: What is shown, or None.
+    """
+    found: list[str] = []
+    for base in dict.fromkeys(name.partition("+")[0] for name in names):
+        try:
+            folder = encoding.resolve_encoder(base, confined=True)
+        except AntiCollapseError:
+            continue  # said where it is loaded
+        name = label(base)
+        found += [encoding.origin(name, folder), encoding.training_note(name, folder, pairs)]
+    return [note for note in found if note]
 
 
 def stop(run_id: str) -> None:

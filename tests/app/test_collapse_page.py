@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+
 import pytest
+
+from anticollapse.data import load_pairs
 
 GOOD = "sentence1,sentence2,score\n" + "".join(
     f"A man plays the guitar {i},A {'man' if i % 2 else 'dog'} {'plays' if i % 3 else 'eats'} {i},{i % 6}\n"
@@ -32,7 +37,8 @@ def test_opens_on_the_answer(app):
     assert not app.exception
     assert not app.error
     assert "Unrelated sentences score 0.7" in app.title[0].value
-    assert "raw\\-mini\\+centring" in app.title[0].value
+    assert "and 0.3" in app.title[0].value
+    assert "under cured\\-mini" in app.title[0].value
 
 
 def test_good_upload_shows_its_own_numbers(app):
@@ -83,8 +89,6 @@ def test_html_and_markdown_in_columns_and_names_are_text(app):
 
 
 def test_two_cured_encoders_of_different_bases(app, monkeypatch, tmp_path, raw_mini):
-    import shutil
-
     shutil.copytree(raw_mini, tmp_path / "root" / "a")
     shutil.copytree(raw_mini, tmp_path / "root" / "b")
     monkeypatch.setenv("ANTICOLLAPSE_CHECKPOINTS", str(tmp_path / "root"))
@@ -105,9 +109,26 @@ def test_a_hub_name_in_a_link_asks_before_it_downloads(app, monkeypatch):
 
 def test_cures_fitted_on_the_shown_pairs_are_called_so(app):
     app.query_params["split"] = "train"
+    app.query_params["encoders"] = ["raw-mini", "raw-mini+centring"]
     app.run()
     assert not app.exception
     assert any("cures look better than they are" in block.value for block in app.markdown)
+
+
+def test_an_encoder_trained_on_the_shown_pairs_is_called_so(app, monkeypatch, tmp_path, raw_mini):
+    folder = tmp_path / "root" / "mine"
+    shutil.copytree(raw_mini, folder)
+    monkeypatch.setenv("ANTICOLLAPSE_CHECKPOINTS", str(tmp_path / "root"))
+    record = {"data": {"digest": load_pairs("demo:dev").digest, "dev_digest": ""}}
+    (folder / "training.json").write_text(json.dumps(record))
+    app.query_params["encoders"] = ["mine", "mine+centring"]
+    app.run()
+    assert not app.exception
+    said = [caption.value for caption in app.sidebar.caption if "trained on these very pairs" in caption.value]
+    assert len(said) == 1
+    assert said[0].startswith("mine was")
+    app.segmented_control(key="split").set_value("test").run()
+    assert not any("these very pairs" in caption.value for caption in app.caption)
 
 
 def test_unlabelled_and_single_sentences(app):

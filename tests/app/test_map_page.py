@@ -68,7 +68,7 @@ def fine(app):
 def test_opens_on_the_answer(app):
     fine(app.run())
     assert re.fullmatch(
-        r"Of its 10 nearest neighbours under raw-mini, a sentence keeps \d\d% under raw-mini\+centring",
+        r"Of its 10 nearest neighbours under raw-mini, a sentence keeps \d\d% under cured-mini",
         plain(app.title)[-1],
     )
     assert "Sentences that changed their company most" in plain(app.subheader)

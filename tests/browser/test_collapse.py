@@ -7,7 +7,7 @@ import re
 import pytest
 from playwright.sync_api import TimeoutError as PlaywrightTimeoutError
 
-FINDING = re.compile(r"Unrelated sentences score 0\.7\d on average under raw-mini and 0\.0\d under raw-mini\+centring")
+FINDING = re.compile(r"Unrelated sentences score 0\.7\d on average under raw-mini and 0\.3\d under cured-mini")
 READY = "How to read this page"
 GOOD = "sentence1,sentence2,score\n" + "".join(
     f"A man plays the guitar {i},A {'man' if i % 2 else 'dog'} {'plays' if i % 3 else 'eats'} {i},{i % 6}\n"
@@ -105,7 +105,7 @@ def test_lasso_lists_the_pairs_and_ticked_rows_ring_the_points(server, open_page
     with page.expect_download() as download:
         page.get_by_role("button", name="Download these pairs").click()
     text = download.value.path().read_text(encoding="utf-8-sig")
-    assert text.startswith("row,label,sentence 1,sentence 2,raw-mini,raw-mini+centring")
+    assert text.startswith("row,label,sentence 1,sentence 2,raw-mini,cured-mini")
     assert len(text.splitlines()) > 150
 
 
@@ -138,7 +138,7 @@ def test_zoom_is_kept_when_a_widget_changes(server, open_page):
     axis = "() => document.querySelector('.js-plotly-plot')._fullLayout.yaxis.range.map(v => v.toFixed(3)).join()"
     page.wait_for_timeout(500)
     zoomed = page.evaluate(axis)
-    page.get_by_role("radio", name="raw-mini+centring").click()
+    page.get_by_role("radio", name="cured-mini").click()
     page.wait_for_url(re.compile("worst="))
     ready(page)
     assert page.evaluate(axis) == zoomed

@@ -31,7 +31,7 @@ def test_the_link_keeps_the_reference(server, open_page):
     page = ready(open_page(f"{server.url}/compare"))
     first = page.get_by_role("heading", level=1).inner_text()
     page.get_by_test_id("stMain").get_by_test_id("stSelectbox").locator("input").click()
-    page.get_by_role("option", name="raw-mini+centring").click()
+    page.get_by_role("option", name="cured-mini").click()
     page.wait_for_url(re.compile("against="))
     ready(page)
     page.wait_for_function("before => document.querySelector('h1').innerText !== before", arg=first, timeout=PATIENCE)

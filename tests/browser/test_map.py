@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import TimeoutError as PlaywrightTimeoutError
 
 READY = "How to read this page"
-FINDING = re.compile(r"Of its 10 nearest neighbours under raw-mini, a sentence keeps \d\d% under raw-mini\+centring")
+FINDING = re.compile(r"Of its 10 nearest neighbours under raw-mini, a sentence keeps \d\d% under cured-mini")
 SELECTED = re.compile(r"\d+ selected sentences")
 
 # A first map waits for compilers, and the machine may be busy.

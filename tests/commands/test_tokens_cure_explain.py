@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 import json
 import shlex
+import shutil
 
 import numpy as np
 import pytest
 from sentence_transformers import SentenceTransformer
 
 from anticollapse.commands import cure, doctor, explain, tokens
+from anticollapse.data import load_pairs
 from anticollapse.encoding import load_encoder
 from anticollapse.errors import AntiCollapseError, DataError, OptionError
 from anticollapse.measures.attribution import Attribution
@@ -176,6 +178,19 @@ def test_judging_on_the_text_of_the_fit_is_said(tiny_encoder, pairs, tmp_path, c
     assert (document["fit_overlap"], document["fit_note"]) == (0, "")
     run(command, tiny_encoder, "--pairs", pairs, "--json")
     assert json.loads(capsys.readouterr().out)["fit_overlap"] == 0
+
+
+@pytest.mark.parametrize("command", ["tokens", "doctor"])
+def test_judging_on_the_training_pairs_is_said(tiny_encoder, pairs, tmp_path, capsys, command):
+    folder = tmp_path / "trained"
+    shutil.copytree(tiny_encoder, folder)
+    record = {"data": {"digest": load_pairs(pairs).digest, "dev_digest": "0"}}
+    (folder / "training.json").write_text(json.dumps(record))
+    note = f"{folder} was trained on these very pairs, so it looks better here than it is."
+    run(command, folder, "--pairs", pairs)
+    assert note in " ".join(capsys.readouterr().out.split())
+    run(command, f"{folder}+first-last", "--pairs", pairs, "--json")
+    assert json.loads(capsys.readouterr().out)["training_note"] == note
 
 
 def test_json_lists_as_many_tokens_as_asked_for(tiny_encoder, pairs, capsys):
