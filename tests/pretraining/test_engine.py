@@ -78,8 +78,11 @@ def test_a_step_is_adamw_of_the_clipped_gradient(toy):
         reference.step()
         reference.zero_grad()
         assert float(ours(batch, 3e-3)) == pytest.approx(loss.item(), abs=1e-5)
-    for a, b in zip(ours.model.parameters(), model.parameters(), strict=True):
-        torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-4)
+    for (name, a), b in zip(ours.model.named_parameters(), model.parameters(), strict=True):
+        # A bias of the keys shifts all scores of a query alike, so its gradient is nothing but rounding, which AdamW
+        # blows up to whole steps and every processor does its own way.
+        if "key.bias" not in name:
+            torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-4)
 
 
 def test_bfloat16_computes_nearly_the_same(toy):
