@@ -185,7 +185,7 @@ def card(record: Mapping[str, Any]) -> str:
         f"{record['steps']:,} steps of {record['batch_tokens']:,} places",
         "objective": f"masked-language model only: {100 * options['mask_rate']:.0f} % predicted, 80/10/10",
         "optimiser": f"AdamW, learning rate {options['learning_rate']:g}, warm-up and linear decay",
-        "initial values": _start(options),
+        "initial values": _start(options, record["word_start"]),
         "training loss at the end": _number(record["loss"], 3),
         "training time": f"{record['seconds'] / 60:.1f} minutes on {record['device']}, "
         f"{'bfloat16' if record['bfloat16'] else 'float32'}, {_speed(record)}",
@@ -218,8 +218,12 @@ def _measures(measures: Mapping[str, Any], dev: Mapping[str, Any]) -> list[str]:
     return ["| | |", "|---|--:|", *(f"| {name} | {value} |" for name, value in rows), "", n]
 
 
-def _start(options: Mapping[str, Any]) -> str:
+def _start(options: Mapping[str, Any], words: str) -> str:
     parts = []
+    if words == "neighbours":
+        parts.append("word vectors from the text's co-occurrences (positive PMI, singular vectors)")
+    if options["frequency_bias"]:
+        parts.append("output bias at the log frequencies")
     if options["sinusoids"]:
         parts.append(f"sinusoidal position table, {options['position_ratio']:g} × the word vectors")
         if options["offset_heads"]:

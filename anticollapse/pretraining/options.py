@@ -16,6 +16,8 @@ HEAD_WIDTH = 64
 REFERENCE_WIDTH, REFERENCE_STD = 256, 0.05
 MAX_TOKENS = 256
 """Longest input of the encoder that comes out, [CLS] and [SEP] counted."""
+MOST_ENTRIES = 20_000
+"""Vocabulary at most for word vectors from neighbours: all pairs of its entries are in memory at once, thrice."""
 BATCH_TOKENS_CPU, BATCH_TOKENS_GPU = 4096, 16384
 
 
@@ -100,6 +102,15 @@ class PretrainingOptions:
     sinusoids: bool = parameter(default=True, description="start the position table as sinusoids")
     offset_heads: bool = parameter(
         default=True, description="start the first layer's heads looking at the offsets -1, +1, -2, +2"
+    )
+    word_start: str = parameter(
+        "auto",
+        "where the word vectors start: neighbours = singular vectors of how often tokens of the text stand together; "
+        f"auto = that up to {MOST_ENTRIES:,} entries",
+        choices=("auto", "neighbours", "random"),
+    )
+    frequency_bias: bool = parameter(
+        default=True, description="start the output's bias at the log frequencies of the tokens"
     )
     position_ratio: float = parameter(
         1.7, "size of the initial position vectors in units of the word vectors", minimum=0, maximum=100

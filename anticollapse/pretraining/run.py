@@ -11,10 +11,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from transformers import BertForMaskedLM
 
 from anticollapse.data import PairSet
 from anticollapse.encoding import bfloat16_supported, device_name
 from anticollapse.errors import OptionError, TrainingError
+from anticollapse.pretraining.cooccurrence import start_bias, start_words
 from anticollapse.pretraining.corpus import Corpus, load_corpus, save_corpus
 from anticollapse.pretraining.engine import Stepper, make_optimizer, peak_flops
 from anticollapse.pretraining.evaluation import Evaluation, held_out, with_pairs
@@ -25,6 +27,7 @@ from anticollapse.pretraining.options import (
     BATCH_TOKENS_CPU,
     BATCH_TOKENS_GPU,
     FREE_TO_CHANGE,
+    MOST_ENTRIES,
     PretrainingOptions,
     parse_size,
     rate_at,
@@ -120,7 +123,10 @@ class Run:
         self.bfloat16 = options.precision == "bfloat16" or (options.precision == "auto" and bfloat16_supported(device))
         self.look_every = LOOK_EVERY_GPU if on_gpu else 1
         self.digest = corpus.digest
-        self.model = MaskedLanguageModel(build_model(options, corpus.vocabulary_size)).to(device)
+        bert = build_model(options, corpus.vocabulary_size)
+        if saved is None:
+            self._start_from_text(bert)
+        self.model = MaskedLanguageModel(bert).to(device)
         self.model.train()
         self.optimizer = make_optimizer(self.model, weight_decay=options.weight_decay, device=device)
         self.at = Position()
@@ -145,6 +151,19 @@ class Run:
             max_grad_norm=options.max_grad_norm,
             engine=options.engine,
         )
+
+    @property
+    def word_start(self) -> str:
+        """Where the word vectors start: at random, or from neighbours where the vocabulary is small enough for that."""
+        if self.options.word_start == "auto":
+            return "neighbours" if self.corpus.vocabulary_size <= MOST_ENTRIES else "random"
+        return self.options.word_start
+
+    def _start_from_text(self, bert: BertForMaskedLM) -> None:
+        if self.word_start == "neighbours":
+            start_words(bert, self.corpus, seed=self.options.seed)
+        if self.options.frequency_bias:
+            start_bias(bert, self.corpus)
 
     def _restore(self, saved: Checkpoint) -> None:
         for name, now in self._identity().items():
@@ -324,6 +343,7 @@ class Run:
             },
             "options": {k: v for k, v in dataclasses.asdict(self.options).items() if k != "stop_after"},
             "batch_tokens": self.batch_tokens,
+            "word_start": self.word_start,
             "data": {**self.corpus.facts, "digest": self.digest},
             "dev": {"name": self.dev.name, "n": self.dev.n} if self.dev is not None else {"name": "", "n": 0},
             "device": device,
