@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import logging
 import os
 import signal
@@ -19,45 +20,29 @@ STOPPED = "anticollapse: stopped"
 INTERRUPTED = 130
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """The parser with all commands."""
-    # Commands import torch and pandas, which takes seconds: --version should not.
-    from anticollapse.commands import (
-        compare,
-        cure,
-        doctor,
-        encode,
-        explain,
-        pretrain,
-        runs,
-        study,
-        tokens,
-        train,
-        variants,
-    )
-    from anticollapse.commands import map as map_command
+COMMANDS = (
+    "doctor", "tokens", "explain", "cure", "map", "compare", "variants", "train", "pretrain", "study", "runs", "encode",
+)  # fmt: skip
+"""Modules of :mod:`anticollapse.commands`, in the order of the help."""
 
+
+def build_parser(command: str = "") -> argparse.ArgumentParser:
+    """The parser of one command, or of all.
+
+    Commands import torch and pandas, some also plotly and umap-learn, which takes seconds, and which a machine that
+    only trains may lack: of a command that is known the others are left alone.
+
+    Args:
+        command: The command that is asked for; where there is no such command, the parser has all.
+    """
     parser = Parser(
         prog="anticollapse", description="Show, explain and cure the collapse of mean-pooled sentence vectors."
     )
     parser.add_argument("--version", action="version", version=f"anticollapse {__version__}")
     parser.add_argument("--verbose", action="store_true", help="log what is done, on standard error")
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND", title="commands")
-    for command in (
-        doctor,
-        tokens,
-        explain,
-        cure,
-        map_command,
-        compare,
-        variants,
-        train,
-        pretrain,
-        study,
-        runs,
-        encode,
-    ):
-        command.add_parser(subparsers)
+    for name in (command,) if command in COMMANDS else COMMANDS:
+        importlib.import_module(f"anticollapse.commands.{name}").add_parser(subparsers)
     return parser
 
 
@@ -77,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         check_files(given)
         with interrupts_end_at_once():
-            parser = build_parser()
+            parser = build_parser(next((word for word in given if not word.startswith("-")), ""))
         args = parser.parse_args(given)
         level = logging.INFO if args.verbose else logging.WARNING
         logging.basicConfig(level=level, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)

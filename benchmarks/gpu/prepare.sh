@@ -4,7 +4,8 @@
 #   bash benchmarks/gpu/prepare.sh en FILE …       → build/pretrain/en.tokens (git-ignored)
 #
 # SHARE (0 to 1, default 1) keeps a part of the lines, where the whole is too large to travel; VOCABULARY entries (8192).
-# The dev pairs go along, as the other machine may have no network: they are taken from the folder ANTICOLLAPSE_DATA.
+# The graded pairs go along (dev to measure on, all splits for the studies), as the other machine may have no network: they
+# are taken from the folder ANTICOLLAPSE_DATA.
 set -euo pipefail
 language=$1
 shift
@@ -12,10 +13,12 @@ place=build/pretrain
 mkdir -p "$place/data"
 "${PYTHON:-python}" -m anticollapse pretrain --prepare "$place/$language.tokens" --language "$language" \
     --share "${SHARE:-1}" --vocabulary "${VOCABULARY:-8192}" --text "$@"
-for dev in stsb_en/sts-dev.csv stsb_zh/cnsd-sts-dev.txt; do
-    if [ -f "${ANTICOLLAPSE_DATA:-}/$dev" ]; then
-        mkdir -p "$place/data/${dev%/*}"
-        cp "$ANTICOLLAPSE_DATA/$dev" "$place/data/$dev"
-    fi
+for split in train dev test; do
+    for file in "stsb_en/sts-$split.csv" "stsb_zh/cnsd-sts-$split.txt"; do
+        if [ -f "${ANTICOLLAPSE_DATA:-}/$file" ]; then
+            mkdir -p "$place/data/${file%/*}"
+            cp "$ANTICOLLAPSE_DATA/$file" "$place/data/$file"
+        fi
+    done
 done
 du -ch "$place"/*.tokens "$place/data" | tail -1

@@ -21,7 +21,7 @@ if [ -n "${WHEELS:-}" ]; then
 fi
 # --resume without a checkpoint starts anew; with one, the run must be the same one.
 set +e
-"$python" benchmarks/gpu/pretrain.py --text "$place/$language.tokens" --language "$language" --output "$run" \
+"$python" -m anticollapse pretrain --text "$place/$language.tokens" --language "$language" --output "$run" \
     --minutes "$minutes" --stop-after "${PART:-8.5}" --resume "$@" 2>&1 | tee -a "$results/$language.log"
 code=${PIPESTATUS[0]}
 set -e

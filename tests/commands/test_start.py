@@ -47,6 +47,25 @@ def test_a_mistyped_option_is_named_with_the_nearest(capsys, arguments, named):
     assert named in usage_error(capsys, *arguments)
 
 
+@pytest.mark.parametrize("command", ["pretrain", "study", "train"])
+def test_training_needs_neither_figures_nor_workbooks(command):
+    """A machine with a GPU may have torch and little else."""
+    absent = "plotly streamlit umap numba pynndescent openpyxl"
+    script = (
+        f"import sys\nfor name in {absent.split()!r}:\n    sys.modules[name] = None\n"
+        f"from anticollapse.cli import main\nmain([{command!r}, '--help'])"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    assert f"usage: anticollapse {command}" in done.stdout
+
+
+def test_an_unknown_command_is_told_of_all(capsys):
+    message = usage_error(capsys, "doktor", "raw-mini")
+    assert "doktor" in message
+    assert all(command in message for command in cli.COMMANDS)
+
+
 def test_the_beginning_of_an_option_is_still_taken(capsys):
     assert "unknown" not in usage_error(capsys, "doctor", "raw-mini", "--pair", "demo:dev", "--scale", "0-7")
 
@@ -66,7 +85,7 @@ def test_the_beginning_of_an_option_is_still_taken(capsys):
 def test_a_missing_file_is_told_before_anything_is_imported(tmp_path, monkeypatch, capsys, arguments):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "here.txt").write_text("a line\n")
-    monkeypatch.setattr(cli, "build_parser", lambda: pytest.fail("libraries were imported first"))
+    monkeypatch.setattr(cli, "build_parser", lambda *_: pytest.fail("libraries were imported first"))
     assert main(arguments) == 2
     name = "no/such" if "no/such" in arguments[-1] else "none.csv"
     assert capsys.readouterr().err == f"anticollapse: {name}: there is no such file. Check the path.\n"
