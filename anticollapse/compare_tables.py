@@ -43,10 +43,10 @@ def finding(comparison: Comparison) -> str:
         text = _by(comparison, worse[0], "worse")
         rest = "; none is shown to be better" if len(judged) > 1 else ""
         return text + _also(len(worse) - 1, "worse") + rest
-    low, high = (signed(bound) for bound in (min(points.values()), max(points.values())))
+    largest = max(points, key=lambda i: abs(points[i]))
     return (
-        f"This data shows no difference between {reference} and the {len(judged)} others: {low} to {high} points of "
-        "Spearman"
+        f"This data shows no difference between {reference} and the {len(judged)} others; the largest seen is that of "
+        f"{comparison.names[largest]}: {_points(comparison, largest)}"
     )
 
 

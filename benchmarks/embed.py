@@ -118,6 +118,9 @@ def card(args: argparse.Namespace, record: dict[str, Any], reports: list[tuple[s
         f"python benchmarks/embed.py {args.run} --name {args.name} --backbone {args.backbone} --pairs {args.pairs}",
         "```",
         "",
+        f"Limits: uncased English, at most {reports[0][2].max_tokens} tokens. Do not judge it on {data['name']}, "
+        f"which it was trained on, or {data['dev']}, which chose it; one seed.",
+        "",
         "```python",
         "from sentence_transformers import SentenceTransformer",
         "",

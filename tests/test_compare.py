@@ -21,6 +21,7 @@ from anticollapse.data.pairs import PairSet
 from anticollapse.doctor import Report
 from anticollapse.errors import OptionError
 from anticollapse.measures import diagnose
+from anticollapse.measures.verdict import describe_difference
 
 NOUNS = ["dog", "cat", "man", "horse", "child", "bird", "cook"]
 
@@ -113,7 +114,12 @@ def test_the_finding_is_one_sentence_with_numbers(three):
     alike = compare([three.encoders[0].report, three.encoders[2].report], pairs, names=["raw", "same"])
     assert finding(alike).startswith("This data shows no difference between same and raw: ")
     both = [three.encoders[i].report for i in (0, 2, 0)]
-    assert "and the 2 others: " in finding(compare(both, pairs, names=["raw", "same", "again"]))
+    made = compare(both, pairs, names=["raw", "same", "again"])
+    text = finding(made)
+    assert text.startswith(
+        "This data shows no difference between raw and the 2 others; the largest seen is that of same"
+    )
+    assert describe_difference(made.encoders[1].differences["spearman"]) in text
 
 
 def test_each_kind_of_slice_sums_to_the_difference(three):

@@ -133,6 +133,9 @@ def describe(comparison: Comparison) -> str:
         lines += ["", f"Differences to {comparison.names[comparison.reference]}:"]
         lines += ["", table(["encoder", "measure", "difference", "verdict"], _verdict_rows(comparison))]
         lines += ["", correction(comparison)]
+        if len(comparison.others) > 1:
+            name = comparison.names[comparison.reference]
+            lines.append(f"All differences are to {name}; --reference names another, with a correction of its own.")
     for i in comparison.others:
         lines += [*_where(comparison, i), *_disputed(comparison, i)]
     return "\n".join(lines)

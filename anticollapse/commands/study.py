@@ -97,6 +97,7 @@ def run(args: argparse.Namespace) -> int:
     _check(args)
     failed: dict[str, str] = {}
     stopped = False
+    cells: Sequence[Cell] = ()
     with writable(args.output):
         if not args.table:
             bench, cells = _prepare(args)
@@ -106,11 +107,20 @@ def run(args: argparse.Namespace) -> int:
         if WORKER not in os.environ:
             _show(args)
     if stopped:
+        _say(_left(studies.missing(args.output, cells), len(cells)))
         return INTERRUPTED
     if failed:
         first, why = next(iter(failed.items()))
         raise RunError(f"{len(failed)} runs could not be done, the first being {first} ({why.rstrip('.')})")
     return 0
+
+
+def _left(missing: Sequence[Cell], number: int) -> str:
+    """How far a stopped study is, and how it goes on."""
+    return (
+        f"Stopped: {number - len(missing)} of {number} runs are finished. The same command goes on from there, a run "
+        "that had begun from its last checkpoint."
+    )
 
 
 def _check(args: argparse.Namespace) -> None:

@@ -184,7 +184,7 @@ class _Reader:
         column = self.columns.split
         if column is None:
             msg = "the file has no column that says which rows are train, dev and test"
-            raise DataError(msg, where=self.where, remedy="Name the column split, or ask for all rows")
+            raise DataError(msg, where=self.where, remedy="Give it a column named split with these words")
         keep = [i for i, cell in enumerate(parts[column]) if _SPLIT_NAMES.get(str(cell).strip().lower()) == split]
         if not keep:
             msg = f'no row belongs to the split "{split}"'

@@ -17,7 +17,7 @@ Outcome = Literal["better", "worse", "no difference shown", "undefined"]
 
 LEVEL = 0.05
 POWER = 0.80
-MOST_PAIRS = 10_000_000
+MOST_PAIRS = 1_000_000
 """Above that, "needs about n pairs" says only that nobody has so many."""
 
 
@@ -105,7 +105,7 @@ def pairs_needed(difference: float, standard_error: float, n: int, comparisons: 
         comparisons: How many are made at once.
 
     Returns:
-        The number to two digits, at least n; None for no difference, no error, or more than ten million.
+        The number to two digits, at least n; None for no difference, no error, or more than a million.
     """
     if not (difference and standard_error > 0 and math.isfinite(standard_error)):
         return None

@@ -54,7 +54,12 @@ def load_splits(name: str) -> dict[str, PairSet]:
     splits: dict[str, PairSet] = {split: load_pairs(name, split=split) for split in SPLITS}
     for pairs in splits.values():
         if not (pairs.labelled and pairs.has_pairs) or not pairs.n:
-            raise DataError("a study needs graded pairs in every split", where=pairs.name, remedy="Choose other data")
+            lacks = "rows" if not pairs.n else "second sentences" if not pairs.has_pairs else "scores"
+            raise DataError(
+                f"a study needs graded pairs in every split, and here are no {lacks}",
+                where=pairs.name,
+                remedy="Choose other data" if lacks == "rows" else "Name their columns sentence1, sentence2 and score",
+            )
     return splits
 
 

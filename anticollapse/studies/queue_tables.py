@@ -22,9 +22,10 @@ NEGATIVES = (
     "negatives is a lower bound, and says how it changes better than how large it is."
 )
 ADDED = (
-    "Among the negatives that the queue adds: those beyond the same run without a queue. A longer queue has more "
+    "Those that the queue adds are the negatives beyond those of the same run without a queue: a longer queue has more "
     "negatives, so a share of all of them can fall while their number rises. Which sentences meet follows from the "
-    "order of the data, not from the encoder."
+    "order of the data, not from the encoder; with the filter, which are left follows from the encoder, and nothing is "
+    "said of them here."
 )
 FILTER = (
     "The filter puts batch and queue into clusters of equal size; sentences of one cluster are not each other's "
@@ -128,18 +129,18 @@ def _scores(study: Study) -> str:
 
 def _negatives(study: Study) -> list[str]:
     filtering = any("swav" in one.row.parts for one in study.rows)
-    header = [*PLACE, "hard", "false", "hard, of those that the queue adds", "false, of those that the queue adds"]
+    header = [*PLACE, "hard", "false", "false, of those that the queue adds"]
     if filtering:
         header += [
-            "filtered", "of the known paraphrases", "known paraphrases among the filtered", "precision on graded pairs",
-            "recall on graded pairs",
+            "filtered, of all", "filtered, of the known paraphrases", "known paraphrases among the filtered",
+            "precision on graded pairs", "recall on graded pairs",
         ]  # fmt: skip
     lines = []
     for row in ordered(study.rows):
         if not row.rates:
             continue
         shares = [_rate(row, "hard_negative_rate"), _rate(row, "false_negative_rate")]
-        shares += [percent(row.added.get(f"added_{name}_negative_rate")) for name in ("hard", "false")]
+        shares.append(percent(row.added.get("added_false_negative_rate")))
         lines.append([*_place(row), *shares, *(_of_filter(row) if filtering else [])])
     if not lines:
         return []

@@ -52,24 +52,22 @@ def rates(counts: Mapping[str, float] | None) -> dict[str, float | None]:
 
 
 def added_by_queue(counts: Mapping[str, float] | None, without: Mapping[str, float] | None) -> dict[str, float | None]:
-    """Rates among the negatives that a queue adds to those of the batch.
+    """The false-negative rate among the negatives that a queue adds to those of the batch.
 
-    ``added_false_negative_rate`` and ``added_hard_negative_rate`` are those of the run's negatives beyond the negatives
-    of the run without a queue, of the same variant, batches and seed. Which sentences meet follows from the order of
-    the data alone, so without a filter the first is exact. Which negatives are hard depends on the encoder too, and
-    with a filter so does which are left: there it is a difference of two trainings.
+    ``added_false_negative_rate`` is the share of false ones among the run's negatives beyond those of the run without a
+    queue, of the same variant, batches and seed. Which sentences meet follows from the order of the data alone, so that
+    is exact. With a filter, which negatives are left depends on the encoder, and so does everywhere which are hard: of
+    these there is no such share, as the two runs do not have the same ones in their batches.
 
     Args:
-        counts: Of a run with a queue.
-        without: Of the run without one.
+        counts: Of a run with a queue and without a filter.
+        without: Of the run without a queue.
     """
-    if not counts or not without:
+    needed = ("negatives", "false_negatives")
+    if not counts or not without or not all(key in one for key in needed for one in (counts, without)):
         return {}
-    more = {key: counts[key] - without[key] for key in A_STEP if key in counts and key in without}
-    if more.get("negatives", 0) <= 0:
-        return {}
-    wanted = {"added_false_negative_rate": "false_negatives", "added_hard_negative_rate": "hard_negatives"}
-    return {name: more[key] / more["negatives"] for name, key in wanted.items() if key in more}
+    negatives, false = (counts[key] - without[key] for key in needed)
+    return {"added_false_negative_rate": false / negatives} if negatives > 0 and false >= 0 else {}
 
 
 def per_step(counts: Mapping[str, float] | None, steps: int) -> dict[str, float | None]:

@@ -90,8 +90,8 @@ class RowFound:
         rates: Hard- and false-negative rate and so on, mean over seeds; empty without negatives.
         rate_stds: Their standard deviations over seeds.
         per_step: Numbers of negatives and so on in a mean step, mean over seeds; empty without negatives.
-        added: Rates among the negatives that the queue adds, mean over seeds; empty without a queue, and where the run
-            without one is missing.
+        added: The false-negative rate among the negatives that the queue adds, mean over seeds; empty without a queue
+            or with a filter, and where the run without a queue is missing.
         seconds: Mean time of a run.
         commits: Of the code that its runs were computed with, in the order of the seeds, each once.
     """
@@ -216,9 +216,9 @@ class Study:
         )
 
     def _added(self, cell: Cell) -> dict[str, float | None]:
-        """Rates among the negatives that a run's queue adds to those of the run without one, with the same seed."""
+        """What :func:`~.rates.added_by_queue` says of a run, beside the run without a queue with the same seed."""
         row = cell.row
-        if not row.queue_size:
+        if not row.queue_size or "swav" in row.parts:
             return {}
         alike = (row.variant, row.batch_size, 0)
         base = [one for one in self.plan.rows if (one.variant, one.batch_size, one.queue_size) == alike]

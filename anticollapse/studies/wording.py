@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from anticollapse.studies.results import Difference, RowFound
 
 NONE = "–"
+SAME = "0: the same cosines"
+"""Of a difference without any chance: both chose a checkpoint at which they had not parted yet."""
 COUNTS, LIMITED = "∗", "†"
 """Marks of a difference that stands after the correction, and of one whose interval is over pairs alone."""
 
@@ -41,6 +43,8 @@ def points(estimate: Estimate | None) -> str:
     """``+0.6 [−0.1, +1.3]``, with a mark where it stands after the correction or rests on one seed."""
     if estimate is None or estimate.value is None:
         return NONE
+    if estimate.value == 0 and estimate.interval == (0.0, 0.0):
+        return SAME
     text = f"{estimate.value:+.2f}"
     if estimate.interval is not None:
         text += f" [{estimate.interval[0]:+.2f}, {estimate.interval[1]:+.2f}]"

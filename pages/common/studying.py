@@ -21,7 +21,7 @@ from anticollapse.studies import load_study, queue_tables
 from anticollapse.studies.results import FORMULA
 from anticollapse.studies.statistics import ONE_SEED
 from anticollapse.studies.tables import JUDGED, several_commits
-from anticollapse.studies.wording import COUNTS, LIMITED, number, percent
+from anticollapse.studies.wording import COUNTS, LIMITED, SAME, number, percent
 from pages.common import work
 from pages.common.state import escape
 
@@ -278,8 +278,8 @@ RATES = {
     "false_negative_rate": "false negatives",
 }
 FILTER_RATES = {
-    "filtered_share": "filtered",
-    "paraphrases_filtered": "of the known paraphrases filtered",
+    "filtered_share": "filtered, of all",
+    "paraphrases_filtered": "filtered, of the known paraphrases",
     "paraphrases_among_filtered": "known paraphrases among the filtered",
     "paraphrases_among_candidates": "known paraphrases among all candidates",
     "precision_on_graded_pairs": "filter: precision on graded pairs",
@@ -318,6 +318,8 @@ def _rows(plain: Plain) -> None:
 def _points(estimate: Plain | None) -> str:
     if estimate is None or estimate["value"] is None:
         return "–"
+    if estimate["value"] == 0 and list(estimate["interval"] or ()) == [0, 0]:
+        return SAME
     text = signed(estimate["value"], 2)
     if estimate["interval"] is not None:
         low, high = (signed(bound, 2) for bound in estimate["interval"])

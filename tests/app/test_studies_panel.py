@@ -140,7 +140,7 @@ def test_the_queue_study_and_another_beside_it(root, app, short, long, said):
     shares = frame["false negatives"]
     assert short[1] * 100 == pytest.approx(float(shares["sbert-queue-q0"].removesuffix(" %")), rel=0.05)
     assert frame.loc["sbert-queue-q1", "known paraphrases among the filtered"] == "–"
-    assert frame.loc["sbert-swav-q1", "of the known paraphrases filtered"] == "20.0 %"
+    assert frame.loc["sbert-swav-q1", "filtered, of the known paraphrases"] == "20.0 %"
     assert "in its own row, its partner" in texts(app)
     assert "clusters of equal size" in texts(app)
 
@@ -152,7 +152,7 @@ def test_a_study_without_the_filter_says_nothing_of_it(root, app):
     assert not app.error
     assert "A negative is hard where" in texts(app)
     assert "clusters" not in texts(app)
-    assert "filtered" not in app.dataframe[-1].value.columns
+    assert not any("filtered" in column for column in app.dataframe[-1].value.columns)
 
 
 def test_the_first_run_of_a_queue_study_is_shown(root, app):
