@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -109,14 +108,13 @@ def test_usage_errors_exit_2(arguments, capsys):
     assert ended.value.code == 2
 
 
-def test_the_gpu_entry_needs_neither_plotly_nor_streamlit(text, tmp_path):
-    blocked = dict.fromkeys(["plotly", "streamlit", "umap", "pynndescent"])
+def test_it_needs_neither_figures_nor_workbooks(text, tmp_path):
+    blocked = dict.fromkeys(["plotly", "streamlit", "umap", "pynndescent", "openpyxl"])
     script = (
-        f"import sys, runpy; sys.modules.update({blocked!r}); sys.argv[0:1] = []; "
-        "runpy.run_path(sys.argv[0], run_name='__main__')"
+        f"import sys; sys.modules.update({blocked!r}); from anticollapse.cli import main; "
+        "sys.exit(main(['pretrain', *sys.argv[1:]]))"
     )
-    entry = Path(__file__).resolve().parents[2] / "benchmarks" / "gpu" / "pretrain.py"
-    command = [sys.executable, "-c", script, str(entry), "--text", str(text), "--output", str(tmp_path / "run")]
+    command = [sys.executable, "-c", script, "--text", str(text), "--output", str(tmp_path / "run")]
     done = subprocess.run([*command, "--tokens", "500", "--dev", "none", *SMALL], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("done: ")

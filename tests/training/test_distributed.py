@@ -24,7 +24,7 @@ ACCUMULATED = ["cosent", "sbert-swav"]
 """Trained again with two batches a step, and in two processes interrupted after three of the five steps, then resumed
 from the checkpoint of step two: queue, momentum encoder, prototypes, data order and random numbers of both."""
 VIEWS = {"dropout_rate": 0, "word_repetition_rate": 0}
-TOLERANCE = 2e-5
+TOLERANCE = 2e-4  # AdamW makes whole steps, of 1e-3, of gradients that are little more than rounding
 """Float32 sums in another order, through five steps of AdamW at a learning rate of 1e-3."""
 SHIFTS = {
     "byol": ("layer.1.output.LayerNorm.bias", "head.3.bias"),
