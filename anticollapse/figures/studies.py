@@ -126,7 +126,7 @@ def queue_figure(points: Sequence[QueuePoint]) -> go.Figure:
     Args:
         points: Rows of the study.
     """
-    figure = make_subplots(1, 3, horizontal_spacing=0.14)
+    figure = make_subplots(1, 3, horizontal_spacing=0.19)  # small shares have long ticks, also on a narrow page
     for (name, some), (colour, dash) in zip(queue_lines(points).items(), _styles(), strict=False):
         panels = (
             [p.difference for p in some],
@@ -153,9 +153,13 @@ def queue_figure(points: Sequence[QueuePoint]) -> go.Figure:
             )
     figure.update_xaxes(title_text=axis_title("queue (× batch)", 3))
     figure.add_hline(y=0, line={"color": ZERO, "width": 1.5, "dash": "dot"}, row=1, col=1)
-    figure.update_yaxes(title_text="Spearman, test: difference to no queue (points × 100)", col=1)
-    figure.update_yaxes(title_text="false negatives (% of the negatives)", rangemode="tozero", col=2)
-    figure.update_yaxes(title_text="hard negatives (% of the negatives)", rangemode="tozero", col=3)
+    figure.update_yaxes(title_text="difference in Spearman to no queue (points × 100)", col=1)
+    figure.update_yaxes(
+        title_text="false negatives (% of the negatives)", rangemode="tozero", nticks=5, title_standoff=11, col=2
+    )
+    figure.update_yaxes(
+        title_text="hard negatives (% of the negatives)", rangemode="tozero", nticks=5, title_standoff=11, col=3
+    )
     return base_layout(figure, revision="queue").update_layout(showlegend=True)
 
 

@@ -10,7 +10,7 @@ import streamlit as st
 
 from anticollapse import runs
 from anticollapse.data import PairSet
-from anticollapse.encoding import list_encoders
+from anticollapse.encoding import is_trained, list_encoders
 from anticollapse.errors import AntiCollapseError
 from anticollapse.runs.split import hold_out
 from anticollapse.training import TrainingOptions, Variant, variants
@@ -117,7 +117,8 @@ def _choose_variant(train: PairSet) -> Variant | None:
 def _choose_backbone() -> str:
     running = {run.id for run in training.all_runs() if not run.has_ended}
     found = [info for info in list_encoders() if info.name not in running]
-    names = [info.name for info in sorted(found, key=lambda info: info.kind == "trained")]
+    # Where nothing was trained yet comes first: a cure of a cure is not what most people start with.
+    names = [info.name for info in sorted(found, key=lambda info: (info.kind == "trained", is_trained(info.folder)))]
     return st.selectbox(
         "Backbone",
         names,

@@ -213,6 +213,15 @@ def test_a_pass_over_the_data_is_told_for_the_chosen_batch_size(app):
     assert steps.value == 12  # what was typed stays
 
 
+def test_the_backbone_is_an_untrained_encoder_at_first(app, root):
+    shutil.copytree(root / "tiny", root / "a-cured-one")
+    (root / "a-cured-one" / "training.json").write_text("{}")
+    app.run()
+    assert not app.exception
+    assert app.selectbox(key="ft_backbone").options == ["tiny", "a-cured-one"]
+    assert app.selectbox(key="ft_backbone").value == "tiny"
+
+
 def test_a_backbone_may_be_a_run_that_has_ended_but_not_one_that_goes_on(app, put):
     done, going = put("done", "ended"), put("running", "goes on")
     app.run()
