@@ -30,7 +30,7 @@ def test_shows_who_is_better_and_where(server, open_page):
 def test_the_link_keeps_the_reference(server, open_page):
     page = ready(open_page(f"{server.url}/compare"))
     first = page.get_by_role("heading", level=1).inner_text()
-    page.get_by_test_id("stMain").get_by_test_id("stSelectbox").locator("input").click()
+    page.get_by_role("combobox", name="Measured against").click()
     page.get_by_role("option", name="cured-mini").click()
     page.wait_for_url(re.compile("against="))
     ready(page)
