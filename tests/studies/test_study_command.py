@@ -175,3 +175,9 @@ def test_two_jobs_and_ctrl_c(ask, root, tmp_path):
         assert not (folder / f"{name}-s0/result.json").exists()
     owners = {json.loads((folder / f"{n}-s0/claim.0.json").read_text())["worker"]["pid"] for n in ("sbert", "cosent")}
     assert len(owners) == 2
+
+
+def test_a_stopped_study_says_how_it_goes_on():
+    from anticollapse.commands.study import _left
+
+    assert _left(["one that is missing"], 3).startswith("Stopped: 2 of 3 runs are finished. The same command goes on")
