@@ -63,8 +63,10 @@ class Predictor:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("encoders", nargs="+", help="names or folders")
+    parser.add_argument("encoders", nargs="*", help="names or folders")
     parser.add_argument("--text", nargs="+", type=Path, default=[], help="text whose held-out lines are predicted")
+    parser.add_argument("--held-out", type=Path, help="held-out lines alone, as --write-held-out wrote them")
+    parser.add_argument("--write-held-out", type=Path, help="write the lines that would be predicted, and end")
     parser.add_argument("--lines", type=int, default=1000, help="held-out lines at most (default 1000)")
     parser.add_argument("--pairs", default="stsb", help="stsb (default), stsb-zh, demo")
     parser.add_argument("--epochs", type=float, default=2.0, help="of fine-tuning; 0 = none (default 2)")
@@ -77,8 +79,11 @@ def main() -> None:
     if args.threads:
         torch.set_num_threads(args.threads)
     rows: dict[str, dict[str, Any]] = {name: {} for name in args.encoders}
-    if args.text:
-        predict(rows, args)
+    if args.write_held_out:
+        args.write_held_out.write_text("\n".join(held_out_lines(args)) + "\n", encoding="utf-8")
+        return
+    if args.text or args.held_out:
+        predict(rows, held_out_lines(args), args)
     for name, row in rows.items():
         row.update(raw(name, args))
         if args.epochs:
@@ -86,11 +91,17 @@ def main() -> None:
     print(json.dumps(rows, indent=2) if args.json else table(rows))
 
 
-def predict(rows: dict[str, dict[str, Any]], args: argparse.Namespace) -> None:
-    """Fill in what masked-token prediction gives."""
+def held_out_lines(args: argparse.Namespace) -> list[str]:
+    """Lines that no encoder made by `anticollapse pretrain` has been trained on."""
+    if args.held_out:
+        return list(args.held_out.read_text(encoding="utf-8").splitlines())
     _, held = hold_out(read_lines(args.text))
     order = np.random.default_rng(args.seed).permutation(len(held))
-    texts = [held[i] for i in np.sort(order[: args.lines])]
+    return [held[i] for i in np.sort(order[: args.lines])]
+
+
+def predict(rows: dict[str, dict[str, Any]], texts: list[str], args: argparse.Namespace) -> None:
+    """Fill in what masked-token prediction gives."""
     predictors = {name: open_predictor(name, args.device) for name in rows}
     for name in [name for name, p in predictors.items() if p is None]:
         rows[name]["note"] = "no masked-language-model head in its file"

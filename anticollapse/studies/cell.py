@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import shutil
 import subprocess
 import time
@@ -48,15 +49,22 @@ SCORES = "scores.npz"
 SCHEMA = 1
 
 
+COMMIT = "ANTICOLLAPSE_COMMIT"
+
+
 def commit() -> str:
-    """The commit of this checkout, with "-dirty" after it when files differ; empty outside of one."""
+    """The commit of this checkout, with "-dirty" after it when files differ.
+
+    Outside of a checkout, as on a machine that was sent the files alone, it is what the variable
+    ``ANTICOLLAPSE_COMMIT`` says, or empty.
+    """
     here = Path(__file__).resolve().parent
     given = ["git", "-C", str(here), "describe", "--always", "--dirty", "--exclude", "*"]
     try:
         done = subprocess.run(given, capture_output=True, text=True, check=False, timeout=30)
     except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return done.stdout.strip() if done.returncode == 0 else ""
+        return os.environ.get(COMMIT, "")
+    return done.stdout.strip() if done.returncode == 0 else os.environ.get(COMMIT, "")
 
 
 @dataclass(kw_only=True)

@@ -13,6 +13,7 @@ place=build/pretrain
 mkdir -p "$place/data"
 "${PYTHON:-python}" -m anticollapse pretrain --prepare "$place/$language.tokens" --language "$language" \
     --share "${SHARE:-1}" --vocabulary "${VOCABULARY:-8192}" --text "$@"
+"${PYTHON:-python}" benchmarks/encoders.py --text "$@" --lines 600 --write-held-out "$place/held-$language.txt"
 for split in train dev test; do
     for file in "stsb_en/sts-$split.csv" "stsb_zh/cnsd-sts-$split.txt"; do
         if [ -f "${ANTICOLLAPSE_DATA:-}/$file" ]; then

@@ -13,7 +13,7 @@ from anticollapse.errors import TrainingError
 from anticollapse.measures import pair_cosines
 from anticollapse.measures.correlation import correlation_of
 from anticollapse.studies import execution as module
-from anticollapse.studies.cell import negatives_of
+from anticollapse.studies.cell import commit, negatives_of
 from anticollapse.studies.claim import claim
 from anticollapse.studies.measuring import read_arrays
 
@@ -245,3 +245,14 @@ def test_numbers_of_negatives_add_up_over_stretches(tmp_path):
     assert negatives_of(journal) == {"negatives": 160.0, "hard_negatives": 9.0}
     journal.write_text(json.dumps({"event": "evaluation", "step": 4, "counts": {}}) + "\n")
     assert negatives_of(journal) is None
+
+
+def test_outside_of_a_checkout_the_commit_is_what_the_environment_says(monkeypatch, tmp_path):
+    inside = commit()
+    assert inside
+    monkeypatch.setenv("ANTICOLLAPSE_COMMIT", "c0ffee1")
+    assert commit() == inside, "a checkout knows better"
+    monkeypatch.setattr("anticollapse.studies.cell.__file__", str(tmp_path / "cell.py"))
+    assert commit() == "c0ffee1"
+    monkeypatch.delenv("ANTICOLLAPSE_COMMIT")
+    assert commit() == ""

@@ -1,0 +1,122 @@
+r"""Shapes, vocabularies and rates of an encoder at equal wall clock: pre-trained side by side, then fine-tuned alike.
+
+python benchmarks/shapes.py --minutes 1.25 --output build/shapes \\
+    4x256=en-8192.tokens 3x256=en-12288.tokens 4x256=en-8192.tokens,learning-rate=2e-3
+
+Each candidate is SIZE=FILE with a text that `anticollapse pretrain --prepare` made (the vocabulary is that of the file)
+and, after commas, options of `anticollapse pretrain` and their values. All of them train at the same time on the same
+device, so each has an equal share of it, and nobody's clock is another's. Compilation is not counted by any.
+What they are measured by is `benchmarks/encoders.py`: bits a character of held-out lines (`--held-out`, comparable
+between vocabularies), raw STS-B dev, and STS-B dev after the variant `sbert`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("candidates", nargs="+", metavar="SIZE=FILE[,option=value…]")
+    parser.add_argument("--minutes", type=float, required=True, help="of training steps, each")
+    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--held-out", type=Path, help="held-out lines (`encoders.py --write-held-out`)")
+    parser.add_argument("--pairs", default="stsb", help="stsb (default) or stsb-zh")
+    parser.add_argument("--epochs", type=float, default=2.0, help="of fine-tuning; 0 = none (default 2)")
+    parser.add_argument("--device", default="cpu")
+    args = parser.parse_args()
+    args.output.mkdir(parents=True, exist_ok=True)
+    folders = {candidate: args.output / name_of(candidate) for candidate in args.candidates}
+    side_by_side({c: pretraining(c, folders[c], args) for c in folders}, folders, "pretrain")
+    done = [c for c in folders if (folders[c] / "model").is_dir()]
+    side_by_side({c: measuring(folders[c], args) for c in done}, folders, "measure")
+    rows = [row(c, folders[c]) for c in done]
+    (args.output / "shapes.json").write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
+    print(table(rows))
+    failed = [c for c in folders if c not in done]
+    if failed:
+        sys.exit(f"failed: {', '.join(failed)} (see {args.output}/*/pretrain.log)")
+
+
+def name_of(candidate: str) -> str:
+    return "".join(c if c.isalnum() or c in "-." else "_" for c in candidate.replace(".tokens", ""))
+
+
+def pretraining(candidate: str, folder: Path, args: argparse.Namespace) -> list[str]:
+    shape, *options = candidate.split(",")
+    size, _, text = shape.partition("=")
+    given = [part for option in options for part in (f"--{option.partition('=')[0]}", option.partition("=")[2])]
+    command = ["-m", "anticollapse", "pretrain", "--text", text, "--size", size, "--output", str(folder)]
+    length = ["--minutes", str(args.minutes), "--evaluations", "2", "--device", args.device]
+    return [sys.executable, *command, *length, *given]
+
+
+def measuring(folder: Path, args: argparse.Namespace) -> list[str]:
+    command = [sys.executable, str(HERE / "encoders.py"), str(folder / "model"), "--json", "--pairs", args.pairs]
+    held = ["--held-out", str(args.held_out)] if args.held_out else []
+    return [*command, *held, "--epochs", str(args.epochs), "--device", args.device]
+
+
+def side_by_side(commands: dict[str, list[str]], folders: dict[str, Path], what: str) -> None:
+    """Run all commands at once, each with its share of the processors, output and errors into files."""
+    threads = max(1, (os.cpu_count() or 1) // max(1, len(commands)))
+    environment = os.environ | dict.fromkeys(THREADS, str(threads)) | {"TQDM_DISABLE": "1"}
+    running = {}
+    for candidate, command in commands.items():
+        log = beside(folders[candidate], f"{what}.log").open("w")
+        out = beside(folders[candidate], f"{what}.out").open("w")
+        running[candidate] = (subprocess.Popen(command, stdout=out, stderr=log, env=environment), time.perf_counter())
+    for candidate, (process, began) in running.items():
+        code = process.wait()
+        print(f"{what} {candidate}: exit {code} after {time.perf_counter() - began:.0f} s", file=sys.stderr, flush=True)
+
+
+def beside(folder: Path, ending: str) -> Path:
+    """A file beside the folder of a candidate: a training that begins must find its own folder empty."""
+    return folder.parent / f"{folder.name}.{ending}"
+
+
+def row(candidate: str, folder: Path) -> dict[str, Any]:
+    record = json.loads((folder / "model" / "pretraining.json").read_text(encoding="utf-8"))
+    out: dict[str, Any] = {
+        "candidate": candidate,
+        "parameters": record["shape"]["parameters"],
+        "device": record["device"],
+        "engine": record["engine"],
+        "minutes": record["seconds"] / 60,
+        "steps": record["steps"],
+        "tokens": record["tokens"],
+        "tokens_per_second": record["tokens_per_second"],
+        "mfu": record["mfu"],
+        "held_out_loss": record["measures"]["held_out_loss"],
+    }
+    text = beside(folder, "measure.out").read_text(encoding="utf-8").strip()
+    measures = next(iter(json.loads(text).values())) if text else {}
+    return out | measures
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    lines = ["| " + " | ".join(c.replace("_", " ") for c in columns) + " |", "|---" * len(columns) + "|"]
+    for found in rows:
+        cells = [found.get(c) for c in columns]
+        shown = [
+            "–" if c is None else f"{c:.3f}" if isinstance(c, float) else f"{c:,}" if isinstance(c, int) else c
+            for c in cells
+        ]
+        lines.append("| " + " | ".join(shown) + " |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()
