@@ -5,7 +5,8 @@ python benchmarks/shapes.py --minutes 1.25 --output build/shapes \\
 
 Each candidate is SIZE=FILE with a text that `anticollapse pretrain --prepare` made (the vocabulary is that of the file)
 and, after commas, options of `anticollapse pretrain` and their values. All of them train at the same time on the same
-device, so each has an equal share of it, and nobody's clock is another's. Compilation is not counted by any.
+device and share it. Compilation is counted by nobody, but takes longer for some: who begins later has less company at
+its end, which the tokens seen tell.
 What they are measured by is `benchmarks/encoders.py`: bits a character of held-out lines (`--held-out`, comparable
 between vocabularies), raw STS-B dev, and STS-B dev after the variant `sbert`.
 """
@@ -71,6 +72,8 @@ def side_by_side(commands: dict[str, list[str]], folders: dict[str, Path], what:
     """Run all commands at once, each with its share of the processors, output and errors into files."""
     threads = max(1, (os.cpu_count() or 1) // max(1, len(commands)))
     environment = os.environ | dict.fromkeys(THREADS, str(threads)) | {"TQDM_DISABLE": "1"}
+    # The package need not be installed.
+    environment["PYTHONPATH"] = os.pathsep.join([str(HERE.parent), *filter(None, [os.environ.get("PYTHONPATH")])])
     running = {}
     for candidate, command in commands.items():
         log = beside(folders[candidate], f"{what}.log").open("w")

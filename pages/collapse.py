@@ -12,6 +12,7 @@ import streamlit as st
 from anticollapse.data import PairSet
 from anticollapse.data.export import export_csv
 from anticollapse.doctor import Report
+from anticollapse.encoding import list_encoders
 from anticollapse.errors import AntiCollapseError
 from anticollapse.figures import collapse as figures
 from anticollapse.figures.style import CONFIG, Series
@@ -19,6 +20,7 @@ from anticollapse.measures.result import format_number
 from pages.common import links, state, tables, work
 
 WORST = 10
+CHINESE = "raw-mini-zh"
 HALF = 472  # pixels of a figure that stands beside another one
 Found = list[tuple[Series, Report]]
 
@@ -104,11 +106,19 @@ def _limits(found: Found, pairs: PairSet) -> None:
             st.warning(
                 f"{report.unknown_share:.0%} of the tokens of this text are unknown to {state.escape(series.name)}. "
                 "Sentences of unknown tokens all look alike to it; that is not the collapse this page is about. "
-                "Choose an encoder of this language.",
+                f"Choose an encoder of this language{_chinese_one(pairs)}.",
                 icon=":material/translate:",
             )
     for note in found[0][1].diagnosis.notes:
         st.caption(state.escape(note))
+
+
+def _chinese_one(pairs: PairSet) -> str:
+    """Names the embedded encoder for Chinese to whoever opened Chinese text with another one."""
+    text = "".join(pairs.sentences[:200])
+    han = sum("\u4e00" <= character <= "\u9fff" for character in text)
+    here = any(info.name == CHINESE for info in list_encoders())
+    return f", such as {CHINESE}" if here and han > len(text) / 3 else ""
 
 
 def _panel(series: Series, report: Report) -> figures.LabelPanel:

@@ -83,7 +83,7 @@ def _basis(study: Study) -> str:
         f"{_intervals(study)} Checkpoints were chosen on dev; test was measured once, in float32.",
         f"Backbone {plan.backbone['name']} (SHA-256 {plan.backbone['digest'][:12]}), {plan.pairs['name']} ({sizes} "
         f"pairs), {plan.steps:,} optimizer steps for every trained row, seeds {_some(plan.seeds)}.",
-        f"{_some(_machine(result) for result in results)}; {_versions(results)}; commit "
+        f"{_machines(results)}; {_versions(results)}; commit "
         f"{_some(result['commit'] or 'unknown' for result in results)}; {_dates(results)}.",
         *([text] if (text := several_commits({row.row.key: row.commits for row in study.rows})) else []),
         f"Command: {_some('`' + result['command'] + '`' for result in results)}",
@@ -129,10 +129,18 @@ def _resamples(study: Study) -> str:
     return f"{len(some.samples):,}"
 
 
+def _machines(results: Sequence[Mapping[str, Any]]) -> str:
+    """Where it was computed, and in which precision what was trained was trained."""
+    trained = {result["training"]["precision"] for result in results if result.get("training")}
+    precision = f", trained in {_some(sorted(trained))}" if trained else ""
+    return f"{_some(_machine(result) for result in results)}{precision}"
+
+
 def _machine(result: Mapping[str, Any]) -> str:
-    trained = result.get("training") or {}
-    precision = f", trained in {trained['precision']}" if trained else ""
-    return f"{result['device']} ({result['device_name']}, {result['threads']} threads{precision})"
+    # A GPU's work does not depend on the threads of its host.
+    count = result["threads"]
+    threads = f", {count} thread{'' if count == 1 else 's'}" if str(result["device"]) == "cpu" else ""
+    return f"{result['device']} ({result['device_name']}{threads})"
 
 
 def _versions(results: Sequence[Mapping[str, Any]]) -> str:

@@ -15,11 +15,15 @@ place=build/pretrain
 logs=$place/logs
 results=${RESULTS:-$place/results}
 export ANTICOLLAPSE_DATA=${ANTICOLLAPSE_DATA:-$PWD/$place/data} ANTICOLLAPSE_COMMIT=${COMMIT:-}
-export HF_HUB_OFFLINE=1 PYTHONUNBUFFERED=1 TQDM_DISABLE=1
+export PYTHONPATH=$PWD${PYTHONPATH:+:$PYTHONPATH} HF_HUB_OFFLINE=1 PYTHONUNBUFFERED=1 TQDM_DISABLE=1
 python=${PYTHON:-python3}
 mkdir -p "$results" "$logs" "$place/studies" checkpoints
 say() { echo "[$SECONDS s] $*"; }
-pack() { tar -czf "$place/$1.part" -C "$place" --exclude checkpoint --exclude model --exclude heads "${@:2}" && mv "$place/$1.part" "$results/$1.tar.gz"; }
+pack() { # 1 from tar: a file changed meanwhile, which the next time mends
+    tar -czf "$place/$1.part" -C "$place" --exclude checkpoint --exclude model --exclude heads --exclude '.*.tmp' "${@:2}" \
+        2> /dev/null
+    [ $? -le 1 ] && mv "$place/$1.part" "$results/$1.tar.gz"
+}
 
 first() { # language size
     RESULTS=$logs OMP_NUM_THREADS=8 bash benchmarks/gpu/pretrain.sh "$1" "$minutes" --evaluations 2 --size "$2" "${@:3}" \
@@ -46,7 +50,9 @@ study queue 3 "${QUEUE_JOBS:-4}" --steps 180 & queue=$!
     "$python" -m anticollapse train sbert --backbone raw-mini --pairs stsb:train --dev stsb:dev --epochs 4 \
         --learning-rate 2e-4 --patience 0 --threads 1 --output "$place/cured" > "$logs/cured.out" 2>&1
     say "cured encoder: exit $?"
-    tar -czf "$results/cured.tar.gz" --exclude checkpoint -C "$place" cured
+    # In half precision, as machines may give back small files only.
+    "$python" benchmarks/embed.py "$place/cured" --name cured-mini --backbone raw-mini --pairs stsb >> "$logs/cured.out" 2>&1
+    tar -czf "$results/cured.tar.gz" -C checkpoints cured-mini
     wait_for() { while kill -0 "$1" 2> /dev/null; do sleep 1; done; }
     wait_for $chinese
     for language in en zh; do

@@ -10,7 +10,7 @@ import streamlit as st
 
 from anticollapse import runs
 from anticollapse.data import PairSet
-from anticollapse.encoding import is_trained, list_encoders
+from anticollapse.encoding import EncoderInfo, is_trained, list_encoders
 from anticollapse.errors import AntiCollapseError
 from anticollapse.runs.split import hold_out
 from anticollapse.training import TrainingOptions, Variant, variants
@@ -117,8 +117,18 @@ def _choose_variant(train: PairSet) -> Variant | None:
 def _choose_backbone() -> str:
     running = {run.id for run in training.all_runs() if not run.has_ended}
     found = [info for info in list_encoders() if info.name not in running]
-    # Where nothing was trained yet comes first: a cure of a cure is not what most people start with.
-    names = [info.name for info in sorted(found, key=lambda info: (info.kind == "trained", is_trained(info.folder)))]
+    shown = {name.partition("+")[0] for name in st.session_state.get("encoders", ())}
+
+    def rank(info: EncoderInfo) -> tuple[bool, bool, bool]:
+        # Where nothing was trained yet comes first, as a cure of a cure is not what most people start with; of these
+        # what the page shows, which is of the language of the data.
+        return info.kind == "trained", is_trained(info.folder), info.name not in shown
+
+    names = [info.name for info in sorted(found, key=rank)]
+    before = st.session_state.get("_ft_backbone_first")
+    if names and before not in {None, names[0]} and st.session_state.get("ft_backbone") == before:
+        st.session_state["ft_backbone"] = names[0]
+    st.session_state["_ft_backbone_first"] = names[0] if names else None
     return st.selectbox(
         "Backbone",
         names,

@@ -20,12 +20,18 @@ WANTED_ROW = "_row_wanted"
 def restore(key: str, default: Sequence[str]) -> None:
     """Before the widget: the first run of a session takes its value from the link, else the default.
 
+    Whoever chose nothing gets the new default when that changes, as with other data.
+
     Args:
         key: Of the widget and in the link.
         default: Values when the link names none.
     """
+    before = st.session_state.get(f"_{key}_default")
+    st.session_state[f"_{key}_default"] = list(default)
     if key not in st.session_state:
         st.session_state[key] = st.query_params.get_all(key) or list(default)
+    elif before not in (None, list(default)) and list(st.session_state[key]) == before:
+        st.session_state[key] = list(default)
 
 
 def keep(key: str, values: Sequence[str], default: Sequence[str]) -> None:

@@ -27,6 +27,8 @@ SPLITS = ["dev", "test", "train"]
 TYPES = ["csv", "tsv", "txt", "xlsx", "jsonl", "json", "parquet"]
 DEFAULT_ENCODERS = (("raw-mini", "cured-mini"), ("raw-mini", "raw-mini+centring"))
 """What is chosen at first: the first of these whose encoders are all there, else what is there of the last."""
+DEFAULT_FOR = {"stsb-zh": (("raw-mini-zh", "raw-mini-zh+whitening"), *DEFAULT_ENCODERS)}
+"""The same for data in another language, which the others cannot read."""
 NOTHING = "(none)"
 SCALES = ["recognise", "0-1", "0-5", "1-5", "0-100"]
 
@@ -151,7 +153,8 @@ def _encoders() -> list[str]:
     unfinished = {run.id for run in training.all_runs() if not run.has_ended}
     names = [info.name for info in list_encoders() if info.name not in unfinished]
     options = [option for name in names for option in (name, *(f"{name}+{cure}" for cure in CURES))]
-    whole = (wanted for wanted in DEFAULT_ENCODERS if set(wanted) <= set(options))
+    wishes = DEFAULT_FOR.get(st.session_state.get("data", UPLOAD), DEFAULT_ENCODERS)
+    whole = (wanted for wanted in wishes if set(wanted) <= set(options))
     default = [name for name in next(whole, DEFAULT_ENCODERS[-1]) if name in options]
     links.restore("encoders", default)
     chosen = st.multiselect(

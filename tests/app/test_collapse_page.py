@@ -36,8 +36,8 @@ def test_opens_on_the_answer(app):
     app.run()
     assert not app.exception
     assert not app.error
-    assert "Unrelated sentences score 0.7" in app.title[0].value
-    assert "and 0.3" in app.title[0].value
+    assert "Unrelated sentences score 0.6" in app.title[0].value
+    assert "and 0.2" in app.title[0].value
     assert "under cured\\-mini" in app.title[0].value
 
 
@@ -225,3 +225,42 @@ def test_bad_rows_can_be_left_out_and_are_listed(app):
     assert not messages(app)
     assert any("2 bad rows left out" in caption.value for caption in app.caption)
     assert app.sidebar.dataframe[0].value["row"].tolist() == [26, 27]
+
+
+@pytest.fixture
+def chinese(monkeypatch):
+    """Chinese pairs in the place of every set of pairs by name but the demo."""
+    import numpy as np
+
+    from anticollapse.data import PairSet
+
+    words = "男人 女人 狗 猫 孩子 吉他 钢琴 马 球 食物".split()
+    pairs = PairSet(
+        name="stsb-zh:dev",
+        sentences1=tuple(f"一个{words[i % 10]}在跑步。" for i in range(20)),
+        sentences2=tuple(f"一个{words[i % 7]}在吃{words[i % 3]}。" for i in range(20)),
+        scores=np.linspace(0, 5, 20),
+        rows=np.arange(1, 21),
+    )
+    named = lambda data, split: load_pairs(f"demo:{split}") if data == "demo" else pairs  # noqa: E731
+    monkeypatch.setattr("pages.common.sidebar._named", named)
+
+
+def test_chinese_data_opens_with_the_chinese_encoder(app, chinese):
+    app.run()
+    assert app.multiselect(key="encoders").value == ["raw-mini", "cured-mini"]
+    app.selectbox(key="data").set_value("stsb-zh").run()
+    assert not app.exception
+    assert app.multiselect(key="encoders").value == ["raw-mini-zh", "raw-mini-zh+whitening"]
+    assert "under raw\\-mini\\-zh" in app.title[0].value
+    assert app.selectbox(key="ft_backbone").value == "raw-mini-zh"
+    app.selectbox(key="data").set_value("demo").run()
+    assert app.multiselect(key="encoders").value == ["raw-mini", "cured-mini"]
+
+
+def test_what_was_chosen_stays_when_the_data_change_and_the_page_says_what_would_suit(app, chinese):
+    app.run()
+    app.multiselect(key="encoders").set_value(["raw-mini"]).run()
+    app.selectbox(key="data").set_value("stsb-zh").run()
+    assert app.multiselect(key="encoders").value == ["raw-mini"]
+    assert any("Choose an encoder of this language, such as raw-mini-zh." in one.value for one in app.warning)

@@ -7,7 +7,7 @@ import re
 import pytest
 from playwright.sync_api import TimeoutError as PlaywrightTimeoutError
 
-FINDING = re.compile(r"Unrelated sentences score 0\.7\d on average under raw-mini and 0\.3\d under cured-mini")
+FINDING = re.compile(r"Unrelated sentences score 0\.6\d on average under raw-mini and 0\.2\d under cured-mini")
 READY = "How to read this page"
 GOOD = "sentence1,sentence2,score\n" + "".join(
     f"A man plays the guitar {i},A {'man' if i % 2 else 'dog'} {'plays' if i % 3 else 'eats'} {i},{i % 6}\n"
@@ -124,9 +124,9 @@ def test_a_link_restores_the_state(server, open_page):
     page = ready(open_page(server.url))
     page.get_by_role("radio", name="test", exact=True).or_(page.get_by_text("test", exact=True)).first.click()
     page.wait_for_url(re.compile("split=test"))
-    page.get_by_text("0.72 on average").wait_for()  # 0.71 on the development pairs
+    page.get_by_text("0.63 on average").wait_for()  # 0.61 on the development pairs
     again = ready(open_page(page.url))
-    again.get_by_text("0.72 on average").wait_for()
+    again.get_by_text("0.63 on average").wait_for()
     assert "split=test" in again.url
 
 

@@ -242,6 +242,19 @@ def test_rows_of_several_commits_say_so(made):
     assert "`raw`, `sbert-queue` computed by commit c0ffee" in text
 
 
+def test_the_machine_is_named_once_with_the_precision_of_what_was_trained(made):
+    rows = studies.ladder_rows(["sbert"])
+    untrained = {"raw-s0": {"training": None}}
+    assert "\n\ncpu (x86_64, 1 thread), trained in float32; torch 2," in made(rows, changed=untrained).markdown()
+
+
+def test_a_gpu_is_named_without_the_threads_of_its_host(made):
+    rows = studies.ladder_rows(["sbert"])
+    gpu = {"device": "cuda:0", "device_name": "NVIDIA H200", "threads": 16}
+    slugs = ["raw-s0", *(f"sbert-s{seed}" for seed in range(3))]
+    assert "\n\ncuda:0 (NVIDIA H200), trained in" in made(rows, changed=dict.fromkeys(slugs, gpu)).markdown()
+
+
 def test_one_commit_needs_no_remark(made):
     assert "computed by" not in made(studies.ladder_rows(["sbert"])).markdown()
     assert several_commits({"a": ("x",), "b": (), "c": ("x",)}) == ""
