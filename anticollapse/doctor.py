@@ -20,7 +20,8 @@ UNKNOWN_SAMPLE = 5_000
 COLLAPSED, PARTLY = 0.5, 0.2
 """Mean cosines of unrelated sentences from which on an encoder is called collapsed, or partly so.
 
-No paper draws such lines, they are ours: raw-mini has 0.61 on the demo pairs and 0.58 on STS-B, and 0.02 at most once centred.
+No paper draws such lines, they are ours: raw-mini has 0.61 on the demo pairs, 0.58 on STS-B, and 0.02 at most once
+centred.
 """
 
 FEW = 10

@@ -55,7 +55,7 @@ def test_where_it_comes_from(trained):
     (folder / "training.json").write_text('{"variant": 1, "data": {}, "backbone": {}}')
     assert origin("mine", folder) == ""
     embedded = origin("cured-mini", checkpoint_root() / "cured-mini")
-    assert embedded == "cured-mini is raw-mini after Sentence-BERT, trained on stsb:train."
+    assert embedded == "cured-mini is raw-mini after Sentence-BERT + SimCSE, trained on stsb:train."
 
 
 def test_without_a_record_nothing_is_said(tmp_path, trained):
