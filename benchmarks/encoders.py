@@ -79,6 +79,12 @@ def main() -> None:
     if args.threads:
         torch.set_num_threads(args.threads)
     rows: dict[str, dict[str, Any]] = {name: {} for name in args.encoders}
+    if args.text and args.held_out:
+        parser.error("--text and --held-out say the same; give one")
+    if args.write_held_out and not args.text:
+        parser.error("--write-held-out needs --text")
+    if not args.write_held_out and not args.encoders:
+        parser.error("name the encoders")
     if args.write_held_out:
         args.write_held_out.write_text("\n".join(held_out_lines(args)) + "\n", encoding="utf-8")
         return
@@ -94,7 +100,7 @@ def main() -> None:
 def held_out_lines(args: argparse.Namespace) -> list[str]:
     """Lines that no encoder made by `anticollapse pretrain` has been trained on."""
     if args.held_out:
-        return list(args.held_out.read_text(encoding="utf-8").splitlines())
+        return args.held_out.read_text(encoding="utf-8").splitlines()[: args.lines]
     _, held = hold_out(read_lines(args.text))
     order = np.random.default_rng(args.seed).permutation(len(held))
     return [held[i] for i in np.sort(order[: args.lines])]

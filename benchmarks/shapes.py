@@ -38,15 +38,16 @@ def main() -> None:
     args = parser.parse_args()
     args.output.mkdir(parents=True, exist_ok=True)
     folders = {candidate: args.output / name_of(candidate) for candidate in args.candidates}
-    side_by_side({c: pretraining(c, folders[c], args) for c in folders}, folders, "pretrain")
-    done = [c for c in folders if (folders[c] / "model").is_dir()]
-    side_by_side({c: measuring(folders[c], args) for c in done}, folders, "measure")
+    if len(set(folders.values())) < len(folders) or any(folder.exists() for folder in folders.values()):
+        parser.error(f"a candidate stands twice, or was trained in {args.output} before; give another --output")
+    done = side_by_side({c: pretraining(c, folders[c], args) for c in folders}, folders, "pretrain")
+    measured = side_by_side({c: measuring(folders[c], args) for c in done}, folders, "measure")
     rows = [row(c, folders[c]) for c in done]
     (args.output / "shapes.json").write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
     print(table(rows))
-    failed = [c for c in folders if c not in done]
+    failed = [c for c in folders if c not in measured]
     if failed:
-        sys.exit(f"failed: {', '.join(failed)} (see {args.output}/*/pretrain.log)")
+        sys.exit(f"failed: {', '.join(failed)} (see {args.output}/*.log)")
 
 
 def name_of(candidate: str) -> str:
@@ -68,8 +69,8 @@ def measuring(folder: Path, args: argparse.Namespace) -> list[str]:
     return [*command, *held, "--epochs", str(args.epochs), "--device", args.device]
 
 
-def side_by_side(commands: dict[str, list[str]], folders: dict[str, Path], what: str) -> None:
-    """Run all commands at once, each with its share of the processors, output and errors into files."""
+def side_by_side(commands: dict[str, list[str]], folders: dict[str, Path], what: str) -> list[str]:
+    """Run all commands at once, each with its share of the processors, output and errors into files; who succeeded."""
     threads = max(1, (os.cpu_count() or 1) // max(1, len(commands)))
     environment = os.environ | dict.fromkeys(THREADS, str(threads)) | {"TQDM_DISABLE": "1"}
     # The package need not be installed.
@@ -79,9 +80,12 @@ def side_by_side(commands: dict[str, list[str]], folders: dict[str, Path], what:
         log = beside(folders[candidate], f"{what}.log").open("w")
         out = beside(folders[candidate], f"{what}.out").open("w")
         running[candidate] = (subprocess.Popen(command, stdout=out, stderr=log, env=environment), time.perf_counter())
+    codes = {}
     for candidate, (process, began) in running.items():
-        code = process.wait()
-        print(f"{what} {candidate}: exit {code} after {time.perf_counter() - began:.0f} s", file=sys.stderr, flush=True)
+        codes[candidate] = process.wait()
+        took = time.perf_counter() - began
+        print(f"{what} {candidate}: exit {codes[candidate]} after {took:.0f} s", file=sys.stderr, flush=True)
+    return [candidate for candidate, code in codes.items() if code == 0]
 
 
 def beside(folder: Path, ending: str) -> Path:

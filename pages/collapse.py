@@ -106,19 +106,21 @@ def _limits(found: Found, pairs: PairSet) -> None:
             st.warning(
                 f"{report.unknown_share:.0%} of the tokens of this text are unknown to {state.escape(series.name)}. "
                 "Sentences of unknown tokens all look alike to it; that is not the collapse this page is about. "
-                f"Choose an encoder of this language{_chinese_one(pairs)}.",
+                f"Choose an encoder of this language{_chinese_one(series, pairs)}.",
                 icon=":material/translate:",
             )
     for note in found[0][1].diagnosis.notes:
         st.caption(state.escape(note))
 
 
-def _chinese_one(pairs: PairSet) -> str:
+def _chinese_one(series: Series, pairs: PairSet) -> str:
     """Names the embedded encoder for Chinese to whoever opened Chinese text with another one."""
     text = "".join(pairs.sentences[:200])
     han = sum("\u4e00" <= character <= "\u9fff" for character in text)
+    kana = sum("\u3040" <= character <= "\u30ff" for character in text)  # Japanese has them besides
     here = any(info.name == CHINESE for info in list_encoders())
-    return f", such as {CHINESE}" if here and han > len(text) / 3 else ""
+    fits = han > len(text) / 3 and kana < han / 10 and not series.name.startswith(CHINESE)
+    return f", such as {CHINESE}" if here and fits else ""
 
 
 def _panel(series: Series, report: Report) -> figures.LabelPanel:

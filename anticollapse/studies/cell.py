@@ -50,21 +50,29 @@ SCHEMA = 1
 
 
 COMMIT = "ANTICOLLAPSE_COMMIT"
+"""Names the commit that the files are of, where git cannot know."""
 
 
 def commit() -> str:
-    """The commit of this checkout, with "-dirty" after it when files differ.
+    """The commit of this checkout, with "-dirty" after it when files differ; empty outside of one.
 
-    Outside of a checkout, as on a machine that was sent the files alone, it is what the variable
-    ``ANTICOLLAPSE_COMMIT`` says, or empty.
+    A machine that was sent the files alone may have no repository, or that of another commit: there the variable
+    ``ANTICOLLAPSE_COMMIT`` says what the files are, and what git says stands behind it.
     """
+    said, found = os.environ.get(COMMIT, ""), _commit_of_checkout()
+    if not said or said == found:
+        return found
+    return f"{said} (said; git: {found or 'none'})"
+
+
+def _commit_of_checkout() -> str:
     here = Path(__file__).resolve().parent
     given = ["git", "-C", str(here), "describe", "--always", "--dirty", "--exclude", "*"]
     try:
         done = subprocess.run(given, capture_output=True, text=True, check=False, timeout=30)
     except (OSError, subprocess.TimeoutExpired):
-        return os.environ.get(COMMIT, "")
-    return done.stdout.strip() if done.returncode == 0 else os.environ.get(COMMIT, "")
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""
 
 
 @dataclass(kw_only=True)

@@ -14,7 +14,7 @@ from anticollapse.encoding import EncoderInfo, is_trained, list_encoders
 from anticollapse.errors import AntiCollapseError
 from anticollapse.runs.split import hold_out
 from anticollapse.training import TrainingOptions, Variant, variants
-from pages.common import fields, fragments, training, work
+from pages.common import fields, fragments, links, training, work
 from pages.common.state import escape
 
 FIRST = ("sbert", "simcse")
@@ -125,14 +125,14 @@ def _choose_backbone() -> str:
         return info.kind == "trained", is_trained(info.folder), info.name not in shown
 
     names = [info.name for info in sorted(found, key=rank)]
-    before = st.session_state.get("_ft_backbone_first")
-    if names and before not in {None, names[0]} and st.session_state.get("ft_backbone") == before:
+    if names and not st.session_state.get("_ft_backbone_chosen"):
         st.session_state["ft_backbone"] = names[0]
-    st.session_state["_ft_backbone_first"] = names[0] if names else None
     return st.selectbox(
         "Backbone",
         names,
         key="ft_backbone",
+        on_change=links.was_chosen,
+        args=("ft_backbone",),
         format_func=training.label,
         help="The encoder to start from: one of this machine, or a Hub name such as organisation/model.",
         accept_new_options=True,

@@ -20,18 +20,28 @@ WANTED_ROW = "_row_wanted"
 def restore(key: str, default: Sequence[str]) -> None:
     """Before the widget: the first run of a session takes its value from the link, else the default.
 
-    Whoever chose nothing gets the new default when that changes, as with other data.
+    Whoever chose nothing, neither in the widget nor by the link, has the default also when that changes, as with other
+    data. The widget tells by :func:`was_chosen` as its ``on_change``.
 
     Args:
         key: Of the widget and in the link.
         default: Values when the link names none.
     """
-    before = st.session_state.get(f"_{key}_default")
-    st.session_state[f"_{key}_default"] = list(default)
     if key not in st.session_state:
-        st.session_state[key] = st.query_params.get_all(key) or list(default)
-    elif before not in (None, list(default)) and list(st.session_state[key]) == before:
+        linked = st.query_params.get_all(key)
+        st.session_state[key] = linked or list(default)
+        st.session_state[f"_{key}_chosen"] = bool(linked)
+    elif not st.session_state.get(f"_{key}_chosen", True) and list(st.session_state[key]) != list(default):
         st.session_state[key] = list(default)
+
+
+def was_chosen(key: str) -> None:
+    """Somebody chose a widget's value, so it stays when its default changes.
+
+    Args:
+        key: Of the widget.
+    """
+    st.session_state[f"_{key}_chosen"] = True
 
 
 def keep(key: str, values: Sequence[str], default: Sequence[str]) -> None:

@@ -161,6 +161,8 @@ def _encoders() -> list[str]:
         "Encoders",
         options,
         key="encoders",
+        on_change=links.was_chosen,
+        args=("encoders",),
         format_func=training.label,
         accept_new_options=True,
         max_selections=8,

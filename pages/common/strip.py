@@ -9,7 +9,7 @@ import streamlit as st
 
 from anticollapse.encoding import checkpoint_root
 from anticollapse.runs import Run
-from pages.common import fragments, training, work
+from pages.common import fragments, links, training, work
 from pages.common.state import escape
 
 BUSY, IDLE = 1.0, 3.0
@@ -142,3 +142,4 @@ def choose(run: Run) -> None:
     backbone = run.request.backbone
     inside = not backbone.startswith("/") or backbone.startswith(str(checkpoint_root()))
     st.session_state["encoders"] = [*([backbone] if inside else []), run.id]
+    links.was_chosen("encoders")

@@ -264,3 +264,23 @@ def test_what_was_chosen_stays_when_the_data_change_and_the_page_says_what_would
     app.selectbox(key="data").set_value("stsb-zh").run()
     assert app.multiselect(key="encoders").value == ["raw-mini"]
     assert any("Choose an encoder of this language, such as raw-mini-zh." in one.value for one in app.warning)
+
+
+def test_a_choice_that_equals_the_default_stays_too(app, chinese):
+    app.query_params["encoders"] = ["raw-mini", "cured-mini"]
+    app.run()
+    app.selectbox(key="ft_backbone").set_value("cured-mini").run()
+    app.selectbox(key="data").set_value("stsb-zh").run()
+    assert app.multiselect(key="encoders").value == ["raw-mini", "cured-mini"]
+    assert app.selectbox(key="ft_backbone").value == "cured-mini"
+
+
+@pytest.mark.parametrize(
+    ("name", "text"), [("raw-mini-zh", "🜁🜂🜃 龘靐齉"), ("raw-mini", "これは犬です、猫ではありません")]
+)
+def test_no_chinese_encoder_is_proposed_instead_of_itself_or_for_japanese(app, name, text):
+    app.query_params["encoders"] = [name]
+    rows = "".join(f"{text} {i},{text} {i + 1},{i % 6}\n" for i in range(20))
+    upload(app, "a.csv", "sentence1,sentence2,score\n" + rows)
+    assert not app.exception
+    assert not any("such as raw-mini-zh" in one.value for one in app.warning)

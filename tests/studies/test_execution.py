@@ -247,12 +247,15 @@ def test_numbers_of_negatives_add_up_over_stretches(tmp_path):
     assert negatives_of(journal) is None
 
 
-def test_outside_of_a_checkout_the_commit_is_what_the_environment_says(monkeypatch, tmp_path):
+def test_the_commit_is_what_git_says_and_what_the_environment_says_stands_before_it(monkeypatch, tmp_path):
+    monkeypatch.delenv("ANTICOLLAPSE_COMMIT", raising=False)
     inside = commit()
     assert inside
+    monkeypatch.setenv("ANTICOLLAPSE_COMMIT", inside)
+    assert commit() == inside
     monkeypatch.setenv("ANTICOLLAPSE_COMMIT", "c0ffee1")
-    assert commit() == inside, "a checkout knows better"
+    assert commit() == f"c0ffee1 (said; git: {inside})"
     monkeypatch.setattr("anticollapse.studies.cell.__file__", str(tmp_path / "cell.py"))
-    assert commit() == "c0ffee1"
+    assert commit() == "c0ffee1 (said; git: none)"
     monkeypatch.delenv("ANTICOLLAPSE_COMMIT")
     assert commit() == ""
