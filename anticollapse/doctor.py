@@ -9,8 +9,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from anticollapse.data import PairSet
-from anticollapse.encoding import EmbeddingCache, Encoder
+from anticollapse.data import PairSet, mostly_chinese
+from anticollapse.encoding import EmbeddingCache, Encoder, list_encoders
 from anticollapse.encoding.encoder import Cancelled, Progress
 from anticollapse.measures import Diagnosis, diagnose, sample_unrelated_cosines
 
@@ -26,6 +26,11 @@ centred.
 
 FEW = 10
 """Fewer sentences lie along few lines anyway."""
+
+UNKNOWN_WORTH_SAYING = 0.05
+"""Share of unknown tokens from which on readers should know of it."""
+CHINESE = "raw-mini-zh"
+"""The embedded encoder that reads Chinese."""
 
 UNREADABLE = 0.25
 """Share of unknown tokens from which on alike vectors say more of the vocabulary than of a collapse."""
@@ -169,6 +174,24 @@ def judge(report: Report) -> Verdict:
     if report.diagnosis["spearman"].defined:
         rest += " Whether it orders the pairs as people do is another matter: Spearman, below, says so."
     return Verdict("not collapsed", f"Not collapsed: {found}{rest}")
+
+
+def unknown_note(name: str, share: float | None, sentences: Sequence[str]) -> str:
+    """What to say of a text that an encoder cannot read; empty where it can.
+
+    Args:
+        name: The encoder.
+        share: Of :func:`unknown_share`.
+        sentences: The text.
+    """
+    if (share or 0) <= UNKNOWN_WORTH_SAYING:
+        return ""
+    here = any(info.name == CHINESE for info in list_encoders())
+    fits = here and mostly_chinese(sentences) and not name.startswith(CHINESE)
+    return (
+        f"{share:.0%} of the tokens of this text are unknown to {name}. Sentences of unknown tokens all look alike to "
+        f"it; that is not the collapse. Choose an encoder of this language{f', such as {CHINESE}' if fits else ''}."
+    )
 
 
 def unknown_share(encoder: Encoder, sentences: Sequence[str]) -> float | None:

@@ -11,8 +11,7 @@ import streamlit as st
 
 from anticollapse.data import PairSet
 from anticollapse.data.export import export_csv
-from anticollapse.doctor import Report
-from anticollapse.encoding import list_encoders
+from anticollapse.doctor import Report, unknown_note
 from anticollapse.errors import AntiCollapseError
 from anticollapse.figures import collapse as figures
 from anticollapse.figures.style import CONFIG, Series
@@ -20,7 +19,6 @@ from anticollapse.measures.result import format_number
 from pages.common import links, state, tables, work
 
 WORST = 10
-CHINESE = "raw-mini-zh"
 HALF = 472  # pixels of a figure that stands beside another one
 Found = list[tuple[Series, Report]]
 
@@ -102,25 +100,10 @@ def _limits(found: Found, pairs: PairSet) -> None:
                 f"{state.escape(series.name)} reads {report.max_tokens} tokens: the end of a sentence was cut off in "
                 f"{cut:,} of {pairs.n:,} rows."
             )
-        if (report.unknown_share or 0) > 0.05:
-            st.warning(
-                f"{report.unknown_share:.0%} of the tokens of this text are unknown to {state.escape(series.name)}. "
-                "Sentences of unknown tokens all look alike to it; that is not the collapse this page is about. "
-                f"Choose an encoder of this language{_chinese_one(series, pairs)}.",
-                icon=":material/translate:",
-            )
+        if note := unknown_note(series.name, report.unknown_share, pairs.sentences):
+            st.warning(state.escape(note), icon=":material/translate:")
     for note in found[0][1].diagnosis.notes:
         st.caption(state.escape(note))
-
-
-def _chinese_one(series: Series, pairs: PairSet) -> str:
-    """Names the embedded encoder for Chinese to whoever opened Chinese text with another one."""
-    text = "".join(pairs.sentences[:200])
-    han = sum("\u4e00" <= character <= "\u9fff" for character in text)
-    kana = sum("\u3040" <= character <= "\u30ff" for character in text)  # Japanese has them besides
-    here = any(info.name == CHINESE for info in list_encoders())
-    fits = han > len(text) / 3 and kana < han / 10 and not series.name.startswith(CHINESE)
-    return f", such as {CHINESE}" if here and fits else ""
 
 
 def _panel(series: Series, report: Report) -> figures.LabelPanel:

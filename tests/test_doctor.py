@@ -57,11 +57,12 @@ def test_demo_equals_the_plain_way(raw_mini, capsys):
 
 
 @pytest.mark.shared
-@pytest.mark.parametrize("name", ["stsb:dev", "stsb-zh:dev"])
-def test_stsb_equals_the_plain_way(name, raw_mini, shared_data, monkeypatch, capsys):
+@pytest.mark.parametrize(("name", "encoder"), [("stsb:dev", "raw-mini"), ("stsb-zh:dev", "raw-mini-zh")])
+def test_stsb_equals_the_plain_way(name, encoder, raw_mini, shared_data, monkeypatch, capsys):
     monkeypatch.setenv("ANTICOLLAPSE_DATA", str(shared_data))
-    assert main(["doctor", str(raw_mini), "--pairs", name, "--json"]) == 0
-    check(json.loads(capsys.readouterr().out), naive(raw_mini, load_pairs(name)))
+    folder = raw_mini.parent / encoder
+    assert main(["doctor", str(folder), "--pairs", name, "--json"]) == 0
+    check(json.loads(capsys.readouterr().out), naive(folder, load_pairs(name)))
 
 
 def test_raw_collapses_and_centring_cures_the_mean(raw_mini):
@@ -112,7 +113,39 @@ def test_text_that_the_vocabulary_does_not_know_is_said(tmp_path, tiny_encoder, 
     report = examine(load_encoder(tiny_encoder), load_pairs(file))
     assert report.unknown_share == pytest.approx(8 / 12)  # eight characters against four words
     assert main(["doctor", str(tiny_encoder), "--pairs", str(file)]) == 0
-    assert "67% of the tokens are unknown" in capsys.readouterr().out
+    assert "67% of the tokens of this text are unknown" in " ".join(capsys.readouterr().out.split())
+
+
+CHINESE = "sentence1,sentence2,score\n" + "".join(f"一个男人{i},一个女人在吃,{i % 6}\n" for i in range(9))
+
+
+def test_every_command_says_that_an_encoder_cannot_read_the_text(tmp_path, raw_mini, capsys):
+    file = tmp_path / "zh.csv"
+    file.write_text(CHINESE, encoding="utf-8")
+    for command in (
+        ["doctor", "raw-mini", "--pairs", str(file)],
+        ["compare", "raw-mini", "raw-mini-zh", "--pairs", str(file)],
+        ["explain", "raw-mini", "猫在沙发上睡觉。", "股市今天大幅下跌。"],
+    ):
+        assert main(command) == 0
+        said = " ".join(capsys.readouterr().out.split())
+        assert "of the tokens of this text are unknown to raw-mini. Sentences of" in said
+        assert "Choose an encoder of this language, such as raw-mini-zh." in said
+        assert "unknown to raw-mini-zh" not in said
+    assert main(["explain", "raw-mini-zh", "猫在沙发上睡觉。", "股市今天大幅下跌。"]) == 0
+    assert "unknown" not in capsys.readouterr().out
+
+
+def test_a_cure_for_a_chinese_file_is_fitted_on_chinese(tmp_path, monkeypatch, capsys):
+    monkeypatch.delenv("ANTICOLLAPSE_DATA", raising=False)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    file = tmp_path / "zh.csv"
+    file.write_text(CHINESE, encoding="utf-8")
+    assert main(["doctor", "raw-mini-zh+centring", "--pairs", str(file)]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert f"was fitted on the 10 different sentences of {file}" in said.replace("zh.csv.", "zh.csv")
+    assert "fitted on 10 of the 10 different sentences it is judged on here, so it looks better than it is" in said
+    assert "demo" not in said
 
 
 def report_with(vectors, *, unknown=None):

@@ -177,7 +177,7 @@ def open_judged(
         name: The encoder where it is not ``args.encoder``.
         use: What is done with the sentences instead of judging, for :func:`~anticollapse.cures.text.overlap_note`.
     """
-    source = args.fit_on or fit_source(getattr(args, "pairs", "demo"))
+    source = args.fit_on or fit_source(getattr(args, "pairs", "demo"), () if pairs is None else pairs.sentences)
     read: list[PairSet] = []
 
     def fit_text() -> Sequence[str]:

@@ -20,7 +20,7 @@ from anticollapse.commands.terminal import paragraph, print_json, table
 from anticollapse.cures import split_name
 from anticollapse.cures.cure import SEPARATOR
 from anticollapse.data import PairSet
-from anticollapse.doctor import Report, examine, judge
+from anticollapse.doctor import Report, examine, judge, unknown_note
 from anticollapse.wording import count
 
 if TYPE_CHECKING:
@@ -29,7 +29,6 @@ else:
     Subparsers = Any
 
 
-UNKNOWN_WORTH_SAYING = 0.05
 WRAPPED = {1: 29, 2: 33}
 """Columns of the table of measures, which with the longest name and the blanks between make a line of 100."""
 
@@ -101,8 +100,8 @@ def describe(report: Report, pairs: PairSet, *, notes: Sequence[str] = (), advic
     if cut:
         have = "row has" if cut == 1 else "rows have"
         said.append(f"{cut:,} {have} a sentence of more than {report.max_tokens} tokens; its end was not read.")
-    if (report.unknown_share or 0) > UNKNOWN_WORTH_SAYING:
-        said.append(f"{report.unknown_share:.0%} of the tokens are unknown to this encoder's vocabulary.")
+    if note := unknown_note(report.encoder, report.unknown_share, pairs.sentences):
+        said.append(note)
     lines += [paragraph(one, indent="  ") for one in said]
     rows = [[m.name, m.describe(), f"{m.unit}: {m.reads_as}"] for m in diagnosis.measures.values()]
     lines += ["", table(["measure", "value [95 % interval]", "unit: how to read it"], rows, wrap=WRAPPED)]

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from anticollapse.commands.common import add_encoder_arguments, add_reading_arguments, cache_from, open_judged
 from anticollapse.commands.doctor import Subparsers
 from anticollapse.commands.terminal import display_width, print_json, table
+from anticollapse.doctor import unknown_note, unknown_share
 from anticollapse.errors import OptionError
 from anticollapse.explain import PairExplanation, explain_pair
 from anticollapse.measures.attribution import Attribution
@@ -42,10 +43,12 @@ def run(args: argparse.Namespace) -> int:
             raise OptionError(f"the {place} sentence is empty", remedy="Give two sentences, each in quotation marks")
     encoder, fit = open_judged(args, None)
     explanation = explain_pair(encoder, args.sentence1, args.sentence2, cache=cache_from(args))
+    both = (args.sentence1, args.sentence2)
+    unknown = unknown_note(encoder.name, unknown_share(encoder, both), both)
     if args.json:
         print_json({**explanation.to_json(), "fitted_on": fit.to_json()["fitted_on"]})
     else:
-        print(describe(explanation, width=shutil.get_terminal_size((120, 24)).columns, notes=fit.lines))
+        print(describe(explanation, width=shutil.get_terminal_size((120, 24)).columns, notes=[unknown, *fit.lines]))
     return 0
 
 

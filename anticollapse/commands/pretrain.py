@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 DEV_SETS = {"en": "stsb", "zh": "stsb-zh"}
 NONE = "none"
 PERMILLE = 1000
+ENGLISH, VOCABULARY = "en", 8192
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -49,9 +50,15 @@ def add_parser(subparsers: Subparsers) -> None:
     )
     needed.add_argument("--output", type=Path, metavar="DIR", help="the run's folder; the encoder goes to DIR/model")
     needed.add_argument("--prepare", type=Path, metavar="FILE", help="only tokenise and compress the text to FILE")
-    needed.add_argument("--share", type=float, default=1.0, help="part of the lines that is kept, 0 to 1 (default 1)")
-    needed.add_argument("--language", choices=tuple(DEV_SETS), default="en", help="language of the text (default en)")
-    needed.add_argument("--vocabulary", type=int, default=8192, metavar="N", help="entries (default 8192)")
+    needed.add_argument("--share", type=float, help="part of the lines that is kept, 0 to 1 (default 1)")
+    needed.add_argument("--language", choices=tuple(DEV_SETS), help="language of the text (default en)")
+    needed.add_argument("--vocabulary", type=int, metavar="N", help=f"entries (default {VOCABULARY})")
+    needed.add_argument(
+        "--licence",
+        default="",
+        metavar="NAME",
+        help="of the text, for the card, such as cc-by-sa-4.0 (default: not stated)",
+    )
     needed.add_argument(
         "--dev",
         metavar="FILE_OR_NAME",
@@ -115,7 +122,7 @@ def _train(args: argparse.Namespace) -> int:
     resumed = args.resume and not args.text
     corpus = (load_corpus(kept) if kept.exists() else None) if resumed else _corpus(args)
     # Prepared text knows its language.
-    dev = _dev_pairs(args.dev, args.language if corpus is None else corpus.facts["language"])
+    dev = _dev_pairs(args.dev, (args.language or ENGLISH) if corpus is None else corpus.facts["language"])
     with progress_bar("pre-training", unit="‰") as progress, stop_signal() as stopped:
 
         def report(event: Event) -> None:
@@ -134,6 +141,7 @@ def _train(args: argparse.Namespace) -> int:
             callback=report,
             stop=lambda: bool(stopped),
             command=shlex.join(["anticollapse", *_command_line()]),
+            licence=args.licence,
         )
     if args.json:
         print_json(result.to_json())
@@ -150,16 +158,37 @@ def _corpus(args: argparse.Namespace) -> Corpus:
     if any(is_corpus(file) for file in args.text):
         if len(args.text) > 1 or args.prepare is not None:
             raise OptionError("prepared tokens stand alone", remedy="Give one prepared file, or only texts")
-        return load_corpus(args.text[0])
+        return _as_asked(load_corpus(args.text[0]), args)
     with progress_bar("tokenising", unit="lines") as progress:
         return prepare_corpus(
             args.text,
-            language=args.language,
-            vocabulary=args.vocabulary,
-            share=args.share,
+            language=args.language or ENGLISH,
+            vocabulary=args.vocabulary or VOCABULARY,
+            share=1.0 if args.share is None else args.share,
             seed=args.seed or 0,
             progress=progress,
         )
+
+
+def _as_asked(corpus: Corpus, args: argparse.Namespace) -> Corpus:
+    """Prepared tokens, unless what is asked for besides is not what they were prepared with.
+
+    Raises:
+        OptionError: If it is not.
+    """
+    for name, asked, is_so in (
+        ("language", args.language, corpus.facts["language"]),
+        ("vocabulary", args.vocabulary, corpus.facts.get("vocabulary_asked", corpus.vocabulary_size)),
+        ("share", args.share, None),
+    ):
+        if asked is not None and asked != is_so:
+            what = "keep all their lines" if is_so is None else f"have {is_so}"
+            raise OptionError(
+                f"--{name} {asked} is not for prepared tokens, which {what}",
+                where=str(args.text[0]),
+                remedy="Leave the option out, or prepare the text again with it",
+            )
+    return corpus
 
 
 def _dev_pairs(asked: str | None, language: str) -> PairSet | None:

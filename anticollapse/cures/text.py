@@ -5,23 +5,37 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from anticollapse.cures.fitting import CuredEncoder, Fit
-from anticollapse.data import SOURCES, PairSet, load_pairs
+from anticollapse.data import CHINESE_SET, SOURCES, PairSet, load_pairs, mostly_chinese
 from anticollapse.encoding import Encoder
+from anticollapse.errors import DataError
 from anticollapse.wording import count
 
 
-def fit_source(pairs: str) -> str:
+def fit_source(pairs: str, sentences: Sequence[str] = ()) -> str:
     """The name of the training text that belongs to a set.
+
+    A mean that is right for one language is wrong for another, so a Chinese file gets Chinese text: that of the named
+    set where it is at hand, else its own sentences.
 
     Args:
         pairs: A named set, with or without a split, or a file.
+        sentences: Of the file, where they are known.
 
     Returns:
         ``NAME:train`` for a named set, also for ``NAME:train`` itself (:func:`fit_overlap` tells); ``demo:train`` for a
-        file, whose own rows are what the cure is judged on.
+        file, whose own rows are what the cure is judged on, or what is said above.
     """
     name = pairs.partition(":")[0]
-    return f"{name if name in SOURCES else 'demo'}:train"
+    if name in SOURCES:
+        return f"{name}:train"
+    if not mostly_chinese(sentences):
+        return "demo:train"
+    chinese = f"{CHINESE_SET}:train"
+    try:
+        load_pairs(chinese)
+    except DataError:
+        return pairs
+    return chinese
 
 
 def fit_pairs(pairs: str) -> PairSet:

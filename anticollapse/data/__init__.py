@@ -11,6 +11,7 @@ Example:
 from __future__ import annotations
 
 from anticollapse.data.export import export_csv, pairs_frame, safe_cell
+from anticollapse.data.language import CHINESE_SET, mostly_chinese
 from anticollapse.data.pairs import (
     ColumnMap,
     Limits,
@@ -26,6 +27,7 @@ from anticollapse.data.readers import peek_columns, read_pairs
 from anticollapse.data.sources import DATA_VARIABLE, SOURCES, Progress, Source, load_pairs
 
 __all__ = [
+    "CHINESE_SET",
     "DATA_VARIABLE",
     "SOURCES",
     "ColumnMap",
@@ -40,6 +42,7 @@ __all__ = [
     "concatenate",
     "export_csv",
     "load_pairs",
+    "mostly_chinese",
     "normalise",
     "pairs_frame",
     "peek_columns",

@@ -103,6 +103,7 @@ def prepare_corpus(
     facts = {
         "files": [file.name for file in files],
         "language": language,
+        "vocabulary_asked": vocabulary,  # a small text gives fewer
         "lines": len(kept),
         "lines_in_files": len(lines),
         "characters": sum(map(len, kept)),

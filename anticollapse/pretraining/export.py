@@ -19,7 +19,6 @@ from anticollapse.pretraining.vocabulary import SPECIAL
 from anticollapse.training.export import no_progress_bar, swap_folders
 
 MODEL, RECORD = "model", "pretraining.json"
-LICENCE = {"license": "cc-by-sa-4.0", "text": "text CC BY-SA (Wikipedia); the weights are shared under the same terms"}
 
 
 def export(
@@ -148,7 +147,7 @@ def card(record: Mapping[str, Any]) -> str:
     unfinished = "" if record["status"] == "done" else f" **Unfinished: {100 * record['progress']:.0f} % of the run.**"
     lines = [
         "---",
-        f"license: {LICENCE['license']}",
+        f"license: {_cell(record['licence']) or 'other'}",
         f"language: {data['language']}",
         "library_name: sentence-transformers",
         "pipeline_tag: sentence-similarity",
@@ -192,7 +191,9 @@ def card(record: Mapping[str, Any]) -> str:
         "seed": options["seed"],
         "weights": "stored in half precision, computed in float32 (`dtype` in `config.json`)",
         "versions": ", ".join(f"{name} {number}" for name, number in record["versions"].items()),
-        "licence": LICENCE["text"],
+        "licence": f"text {record['licence']}; the weights are shared under the same terms"
+        if record["licence"]
+        else "that of the text, not stated",
     }
     lines += [f"| {name} | {_cell(value)} |" for name, value in facts.items()]
     if record["command"]:

@@ -64,6 +64,7 @@ def pretrain(
     callback: Callback | None = None,
     stop: Stop = lambda: False,
     command: str = "",
+    licence: str = "",
 ) -> PretrainingResult:
     """Pre-train a BERT on text with the masked-language-model objective.
 
@@ -78,6 +79,7 @@ def pretrain(
         callback: Told of events.
         stop: Asked before each step; True ends this part with a checkpoint.
         command: For the card.
+        licence: Of the text, for the card; empty when it is not stated.
 
     Raises:
         AntiCollapseError: Whatever the user can mend.
@@ -96,7 +98,7 @@ def pretrain(
     if accelerator.num_processes > 1:
         # A network of this size is trained in minutes by one GPU, whose captured steps leave no room for hooks.
         raise OptionError("pre-training runs in one process", remedy="Start it without a launcher")
-    run = Run(corpus, output, options, dev, accelerator.device, saved, callback, command)
+    run = Run(corpus, output, options, dev, accelerator.device, saved, callback, command, licence)
     return run.go(stop)
 
 
@@ -113,9 +115,10 @@ class Run:
         saved: Checkpoint | None,
         callback: Callback | None,
         command: str,
+        licence: str,
     ) -> None:
         self.corpus, self.output, self.options, self.dev = corpus, output, options, dev
-        self.device, self.command = device, command
+        self.device, self.command, self.licence = device, command, licence
         on_gpu = device.type == "cuda"
         self.batch_tokens = options.batch_tokens or (BATCH_TOKENS_GPU if on_gpu else BATCH_TOKENS_CPU)
         if self.batch_tokens < LONG_ROW:
@@ -349,6 +352,7 @@ class Run:
             "device": device,
             "bfloat16": self.bfloat16,
             "command": self.command,
+            "licence": self.licence,
             "versions": versions(),
         }
 

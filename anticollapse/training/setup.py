@@ -87,7 +87,10 @@ def make_accelerator(device: str | None) -> Accelerator:
     Raises:
         EncoderError: If there is no such device.
     """
-    target = None if device is None else torch.device(device)
+    try:
+        target = None if device is None else torch.device(device)
+    except RuntimeError as error:
+        raise EncoderError(f'there is no device "{device}" here', remedy="Use cpu, or cuda where a GPU is") from error
     if target is not None and target.type == "cuda":
         if not torch.cuda.is_available() or (target.index or 0) >= torch.cuda.device_count():
             raise EncoderError(f'there is no device "{device}" here', remedy="Use cpu, or cuda where a GPU is")

@@ -22,7 +22,7 @@ fi
 # --resume without a checkpoint starts anew; with one, the run must be the same one.
 set +e
 "$python" -m anticollapse pretrain --text "$place/$language.tokens" --language "$language" --output "$run" \
-    --minutes "$minutes" --stop-after "${PART:-8.5}" --resume "$@" 2>&1 | tee -a "$results/$language.log"
+    --minutes "$minutes" --stop-after "${PART:-8.5}" --resume --licence "${LICENCE:-cc-by-sa-4.0}" "$@" 2>&1 | tee -a "$results/$language.log"
 code=${PIPESTATUS[0]}
 set -e
 if [ -d "$run/model" ]; then

@@ -9,7 +9,17 @@ from typing import cast
 import streamlit as st
 
 from anticollapse.cures import CURES
-from anticollapse.data import ColumnMap, OnBadRow, PairSet, Scale, load_pairs, peek_columns, read_pairs
+from anticollapse.data import (
+    CHINESE_SET,
+    ColumnMap,
+    OnBadRow,
+    PairSet,
+    Scale,
+    load_pairs,
+    mostly_chinese,
+    peek_columns,
+    read_pairs,
+)
 from anticollapse.encoding import list_encoders
 from anticollapse.errors import AntiCollapseError
 from pages.common import finetune, links, training, work
@@ -27,8 +37,8 @@ SPLITS = ["dev", "test", "train"]
 TYPES = ["csv", "tsv", "txt", "xlsx", "jsonl", "json", "parquet"]
 DEFAULT_ENCODERS = (("raw-mini", "cured-mini"), ("raw-mini", "raw-mini+centring"))
 """What is chosen at first: the first of these whose encoders are all there, else what is there of the last."""
-DEFAULT_FOR = {"stsb-zh": (("raw-mini-zh", "raw-mini-zh+whitening"), *DEFAULT_ENCODERS)}
-"""The same for data in another language, which the others cannot read."""
+CHINESE_ENCODERS = (("raw-mini-zh", "raw-mini-zh+whitening"), *DEFAULT_ENCODERS)
+"""The same for Chinese, which the others cannot read."""
 NOTHING = "(none)"
 SCALES = ["recognise", "0-1", "0-5", "1-5", "0-100"]
 
@@ -37,7 +47,7 @@ def draw() -> None:
     """Draw the sidebar and leave a :class:`Workbench` for the page of this run."""
     with st.sidebar:
         pairs, fit_text, fit_name = _pairs()
-        names = _encoders()
+        names = _encoders(pairs)
         for note in training.notes(names, pairs):
             st.caption(escape(note))
         data = st.session_state.get("data", UPLOAD)
@@ -49,7 +59,8 @@ def _pairs() -> tuple[PairSet | None, Callable[[], Sequence[str]], str]:
     st.subheader("Sentence pairs")
     data = st.selectbox("Data", list(DATA), key="data", bind="query-params", label_visibility="collapsed")
     if data == UPLOAD:
-        return _upload(), _named_text("demo"), "the demo's training text"
+        pairs = _upload()
+        return pairs, *_text_for(pairs)
     split = st.segmented_control(
         "Split",
         SPLITS,
@@ -71,6 +82,17 @@ def _pairs() -> tuple[PairSet | None, Callable[[], Sequence[str]], str]:
     if split == "train":
         st.caption("Cures are fitted on these very sentences, so they look better here than they are.")
     return pairs, _named_text(data), fit_name
+
+
+def _text_for(pairs: PairSet | None) -> tuple[Callable[[], Sequence[str]], str]:
+    """What cures are fitted on where a file is judged: other text of its language."""
+    if pairs is None or not mostly_chinese(pairs.sentences):
+        return _named_text("demo"), "the demo's training text"
+    try:
+        _named(CHINESE_SET, "train")
+    except AntiCollapseError:
+        return lambda: pairs.sentences, "the sentences of the file itself, as no other Chinese text is at hand"
+    return _named_text(CHINESE_SET), f"the training sentences of {CHINESE_SET}"
 
 
 def _upload() -> PairSet | None:
@@ -148,12 +170,12 @@ def _columns(content: bytes, digest: str, name: str) -> tuple[ColumnMap | None, 
     return ColumnMap(sentence1=first, sentence2=second, score=score, split="", header=header), stated
 
 
-def _encoders() -> list[str]:
+def _encoders(pairs: PairSet | None) -> list[str]:
     st.subheader("Encoders")
     unfinished = {run.id for run in training.all_runs() if not run.has_ended}
     names = [info.name for info in list_encoders() if info.name not in unfinished]
     options = [option for name in names for option in (name, *(f"{name}+{cure}" for cure in CURES))]
-    wishes = DEFAULT_FOR.get(st.session_state.get("data", UPLOAD), DEFAULT_ENCODERS)
+    wishes = CHINESE_ENCODERS if pairs is not None and mostly_chinese(pairs.sentences) else DEFAULT_ENCODERS
     whole = (wanted for wanted in wishes if set(wanted) <= set(options))
     default = [name for name in next(whole, DEFAULT_ENCODERS[-1]) if name in options]
     links.restore("encoders", default)

@@ -263,7 +263,7 @@ def test_what_was_chosen_stays_when_the_data_change_and_the_page_says_what_would
     app.multiselect(key="encoders").set_value(["raw-mini"]).run()
     app.selectbox(key="data").set_value("stsb-zh").run()
     assert app.multiselect(key="encoders").value == ["raw-mini"]
-    assert any("Choose an encoder of this language, such as raw-mini-zh." in one.value for one in app.warning)
+    assert any("Choose an encoder of this language, such as raw-mini-zh." in one.value.replace("\\", "") for one in app.warning)
 
 
 def test_a_choice_that_equals_the_default_stays_too(app, chinese):
@@ -283,4 +283,4 @@ def test_no_chinese_encoder_is_proposed_instead_of_itself_or_for_japanese(app, n
     rows = "".join(f"{text} {i},{text} {i + 1},{i % 6}\n" for i in range(20))
     upload(app, "a.csv", "sentence1,sentence2,score\n" + rows)
     assert not app.exception
-    assert not any("such as raw-mini-zh" in one.value for one in app.warning)
+    assert not any("such as" in one.value for one in app.warning)

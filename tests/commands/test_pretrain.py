@@ -71,6 +71,26 @@ def test_prepared_text_knows_its_language(text, tmp_path, capsys, monkeypatch):
 
 
 @pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        (["--vocabulary", "130"], "--vocabulary 130 is not for prepared tokens, which have 120"),
+        (["--language", "zh"], "--language zh is not for prepared tokens, which have en"),
+        (["--share", "0.5"], "--share 0.5 is not for prepared tokens, which keep all their lines"),
+        (["--share", "nan"], "--share nan is not for prepared tokens"),
+    ],
+)
+def test_what_prepared_text_is_not_is_refused(asked, message, text, tmp_path, capsys):
+    tokens = tmp_path / "toy.tokens"
+    assert main(["pretrain", "--prepare", str(tokens), "--text", str(text), "--vocabulary", "120"]) == 0
+    capsys.readouterr()
+    command = ["pretrain", "--text", str(tokens), "--output", str(tmp_path / "run"), "--tokens", "500", "--dev", "none"]
+    assert main([*command, *asked]) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "run" / "model").exists()
+    assert main([*command, "--language", "en", *SMALL]) == 0
+
+
+@pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["--tokens", "9"], "--output or --prepare"),
@@ -85,6 +105,7 @@ def test_prepared_text_knows_its_language(text, tmp_path, capsys, monkeypatch):
         (["--output", "{new}", "--text", "{text}", "--tokens", "9", "--batch-tokens", "10"], "--batch-tokens"),
         (["--output", "{new}", "--text", "{text}", "--tokens", "9", "--dev", "{missing}"], "missing"),
         (["--output", "{new}", "--text", "{text}", "--tokens", "9", "--device", "cuda:77"], "no device"),
+        (["--output", "{new}", "--text", "{text}", "--tokens", "9", "--device", "foo"], 'no device "foo"'),
         (["--output", "{new}", "--resume", "--tokens", "9"], "no checkpoint to resume from"),
         (["--output", "{text}", "--text", "{text}", "--tokens", "9"], "cannot be written"),
         (["--prepare", "{text}/x", "--text", "{text}"], "cannot be written"),

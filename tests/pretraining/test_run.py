@@ -189,12 +189,27 @@ def test_the_card_says_where_it_comes_from(toy, whole):
     assert record["status"] == "done"
     assert record["data"]["digest"] == toy.digest
     assert record["tokens"] >= OPTIONS.tokens
-    for said in ("CC BY-SA", "license: cc-by-sa-4.0", "toy.txt", f"{record['tokens']:,}", "30 % predicted", "float32"):
+    for said in (
+        "license: other",
+        "that of the text, not stated",
+        "toy.txt",
+        f"{record['tokens']:,}",
+        "30 % predicted",
+        "float32",
+    ):
         assert said in text
     assert f"{record['measures']['held_out_loss']:.3f}" in text
     assert "Unfinished" not in text
     stated = set(vars(OPTIONS)) - set(record["options"])
     assert stated <= {"stop_after"}
+
+
+def test_the_card_says_the_licence_that_was_stated(toy, tmp_path):
+    options = dataclasses.replace(OPTIONS, tokens=1_000)
+    made = pretrain(toy, output=tmp_path / "run", options=options, device="cpu", licence="cc-by-sa-4.0")
+    text = (made.model / "README.md").read_text(encoding="utf-8")
+    assert "license: cc-by-sa-4.0" in text
+    assert "| licence | text cc-by-sa-4.0; the weights are shared under the same terms |" in text
 
 
 def test_graded_pairs_are_measured_and_change_nothing(toy, whole, tmp_path):
