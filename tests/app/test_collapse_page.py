@@ -263,7 +263,9 @@ def test_what_was_chosen_stays_when_the_data_change_and_the_page_says_what_would
     app.multiselect(key="encoders").set_value(["raw-mini"]).run()
     app.selectbox(key="data").set_value("stsb-zh").run()
     assert app.multiselect(key="encoders").value == ["raw-mini"]
-    assert any("Choose an encoder of this language, such as raw-mini-zh." in one.value.replace("\\", "") for one in app.warning)
+    assert any(
+        "Choose an encoder of this language, such as raw-mini-zh." in one.value.replace("\\", "") for one in app.warning
+    )
 
 
 def test_a_choice_that_equals_the_default_stays_too(app, chinese):
@@ -284,3 +286,14 @@ def test_no_chinese_encoder_is_proposed_instead_of_itself_or_for_japanese(app, n
     upload(app, "a.csv", "sentence1,sentence2,score\n" + rows)
     assert not app.exception
     assert not any("such as" in one.value for one in app.warning)
+
+
+def test_a_chinese_file_opens_with_the_chinese_encoder_and_cures_are_fitted_on_chinese(app):
+    words = "男人 女人 狗 猫 孩子 吉他 钢琴 马 球 食物".split()
+    rows = "".join(f"一个{words[i % 10]}在跑步,一个{words[i % 7]}在吃{words[i % 3]},{i % 6}\n" for i in range(40))
+    upload(app, "zh.csv", "sentence1,sentence2,score\n" + rows)
+    assert not app.exception
+    assert app.multiselect(key="encoders").value == ["raw-mini-zh", "raw-mini-zh+whitening"]
+    shown = " ".join(block.value for block in app.markdown)
+    assert "fitted on the sentences of the file itself, as no other Chinese text is at hand" in shown
+    assert not app.warning
