@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from anticollapse.studies.statistics import ONE_SEED, Estimate
+from anticollapse.wording import count
 
 if TYPE_CHECKING:
     from anticollapse.studies.results import Difference, RowFound
@@ -87,7 +88,7 @@ def marks(estimates: Sequence[Estimate]) -> str:
     texts = []
     number_of = max((one.comparisons for one in estimates), default=0)
     if number_of:
-        texts.append(f"{COUNTS} A difference after Holm's correction for {number_of} comparisons (p ≤ 0.05).")
+        texts.append(f"{COUNTS} A difference after Holm's correction for {count(number_of, 'comparison')} (p ≤ 0.05).")
     if any(one.one_seed and one.interval is not None for one in estimates):
         texts.append(f"{LIMITED} {ONE_SEED}")
     return "".join(f"\n\n{text}" for text in texts)

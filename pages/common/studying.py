@@ -22,6 +22,7 @@ from anticollapse.studies.results import FORMULA
 from anticollapse.studies.statistics import ONE_SEED
 from anticollapse.studies.tables import JUDGED, several_commits
 from anticollapse.studies.wording import COUNTS, LIMITED, SAME, number, percent
+from anticollapse.wording import count
 from pages.common import work
 from pages.common.state import escape
 
@@ -157,7 +158,7 @@ def _marks(estimates: Sequence[Plain]) -> None:
     """What the marks beside differences mean."""
     comparisons = max((one["comparisons"] for one in estimates), default=0)
     if comparisons:
-        st.caption(f"{COUNTS} A difference after Holm's correction for {comparisons} comparisons (p ≤ 0.05).")
+        st.caption(f"{COUNTS} A difference after Holm's correction for {count(comparisons, 'comparison')} (p ≤ 0.05).")
     if any(one["one_seed"] and one["interval"] is not None for one in estimates):
         st.caption(f"{LIMITED} {ONE_SEED}")
 
