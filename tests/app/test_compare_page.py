@@ -86,7 +86,12 @@ def test_one_encoder_invites_to_choose_another(app):
 
 
 def test_no_labels_says_what_is_missing(app):
-    upload(app, "pairs.csv", "sentence1,sentence2\na dog runs,a cat sleeps\nthe man eats,the stock fell\na,b\n")
+    rows = [
+        f"a {a} runs,the {b} sleeps on the {a}"
+        for a in ("dog", "man", "stock")
+        for b in ("cat", "food", "boat", "bank")
+    ]
+    upload(app, "pairs.csv", "\n".join(["sentence1,sentence2", *rows, "the man eats,the stock fell"]))
     assert clean(app)
     assert "the pairs have no labels" in texts(app)
     assert "people" not in str(disputed(app).columns)
