@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from anticollapse.commands.common import add_encoder_arguments, add_reading_arguments, cache_from, open_judged
 from anticollapse.commands.doctor import Subparsers
 from anticollapse.commands.terminal import display_width, print_json, table
-from anticollapse.doctor import unknown_note, unknown_share
+from anticollapse.doctor import UNREADABLE, unknown_note, unknown_share
 from anticollapse.errors import OptionError
 from anticollapse.explain import PairExplanation, explain_pair
 from anticollapse.measures.attribution import Attribution
@@ -44,7 +44,9 @@ def run(args: argparse.Namespace) -> int:
     encoder, fit = open_judged(args, None)
     explanation = explain_pair(encoder, args.sentence1, args.sentence2, cache=cache_from(args))
     both = (args.sentence1, args.sentence2)
-    unknown = unknown_note(encoder.name, unknown_share(encoder, both), both)
+    share = unknown_share(encoder, both) or 0
+    # One unknown word of a pair is seen in the matrix.
+    unknown = unknown_note(encoder.name, share, both) if share > UNREADABLE else ""
     if args.json:
         print_json({**explanation.to_json(), "fitted_on": fit.to_json()["fitted_on"]})
     else:

@@ -27,11 +27,13 @@ def restore(key: str, default: Sequence[str]) -> None:
         key: Of the widget and in the link.
         default: Values when the link names none.
     """
+    before = st.session_state.get(f"_{key}_default")
+    st.session_state[f"_{key}_default"] = list(default)
     if key not in st.session_state:
         linked = st.query_params.get_all(key)
         st.session_state[key] = linked or list(default)
         st.session_state[f"_{key}_chosen"] = bool(linked)
-    elif not st.session_state.get(f"_{key}_chosen", True) and list(st.session_state[key]) != list(default):
+    elif not st.session_state.get(f"_{key}_chosen", True) and list(st.session_state[key]) == before:
         st.session_state[key] = list(default)
 
 

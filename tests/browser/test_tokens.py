@@ -30,7 +30,7 @@ def test_page_shows_all_panels(server, open_page, theme, width):
     assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
-@pytest.mark.parametrize(("link", "row"), [("", 840), ("/?split=test", None)])
+@pytest.mark.parametrize(("link", "row"), [("", 858), ("/?split=test", None)])
 def test_a_ticked_pair_is_taken_apart(server, open_page, link, row):
     """Also where the link holds what a widget is bound to, which Streamlit refuses to carry over."""
     page = ready(open_page(server.url + link))
