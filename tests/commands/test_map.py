@@ -57,12 +57,16 @@ def test_parquet_holds_sentences_places_and_what_became_of_them(tiny_encoder, pa
     assert "10 nearest neighbours kept from" in err
 
 
-def test_same_seed_same_file(tiny_encoder, pairs, tmp_path):
-    for name, more in (("a", ("--no-cache",)), ("b", ("--no-cache",)), ("c", ("--seed", 1, "--no-cache"))):
-        run(tiny_encoder, "--input", pairs, "--output", tmp_path / f"{name}.parquet", "--epochs", 10, *more)
+def test_same_seed_same_map(raw_mini, tmp_path):
+    for name, more in (("a", ()), ("b", ("--no-cache",)), ("c", ("--seed", 1, "--no-cache"))):
+        run(raw_mini, "--input", "demo:dev", "--output", tmp_path / f"{name}.parquet", "--epochs", 10, *more)
     a, b, c = (pq.read_table(tmp_path / f"{name}.parquet") for name in "abc")
-    assert a.equals(b)
-    assert not a.equals(c)
+    assert a.column_names == b.column_names
+    assert a["sentence"].equals(b["sentence"])
+    places = [np.column_stack([t[f"x, {raw_mini}"].to_numpy(), t[f"y, {raw_mini}"].to_numpy()]) for t in (a, b, c)]
+    # On some processors the last bits of a sentence vector depend on where it lies in memory.
+    assert np.abs(places[0] - places[1]).max() < 0.05
+    assert np.abs(places[0] - places[2]).max() > 0.5
 
 
 @pytest.mark.parametrize("colour", command.COLOURS)
