@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from anticollapse.data import PairSet, normalise
-from anticollapse.doctor import Report
+from anticollapse.doctor import Report, unknown_note
 from anticollapse.errors import OptionError
 from anticollapse.measures.alignment import ALIGNMENT
 from anticollapse.measures.correlation import MIN_PAIRS, Kind
@@ -200,7 +200,8 @@ def compare(
         Compared(name, report, _ordered(report, found.get(i, {})), judged.get(i, {}))
         for i, (name, report) in enumerate(zip(called, reports, strict=True))
     ]
-    return Comparison(pairs, tuple(encoders), reference, used, seed, notes)
+    unread = (unknown_note(name, r.unknown_share, pairs.sentences) for name, r in zip(called, reports, strict=True))
+    return Comparison(pairs, tuple(encoders), reference, used, seed, (*filter(None, unread), *notes))
 
 
 def slices(comparison: Comparison, encoder: int) -> list[Slice]:

@@ -22,8 +22,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-HERE = Path(__file__).resolve().parent
-THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+from anticollapse.runs.queue import THREAD_VARIABLES
+from anticollapse.studies.wording import NONE, table
+
+ENCODERS = Path(__file__).resolve().parent / "encoders.py"
 
 
 def main() -> None:
@@ -44,7 +46,7 @@ def main() -> None:
     measured = side_by_side({c: measuring(folders[c], args) for c in done}, folders, "measure")
     rows = [row(c, folders[c]) for c in done]
     (args.output / "shapes.json").write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
-    print(table(rows))
+    print(as_table(rows))
     failed = [c for c in folders if c not in measured]
     if failed:
         sys.exit(f"failed: {', '.join(failed)} (see {args.output}/*.log)")
@@ -64,7 +66,7 @@ def pretraining(candidate: str, folder: Path, args: argparse.Namespace) -> list[
 
 
 def measuring(folder: Path, args: argparse.Namespace) -> list[str]:
-    command = [sys.executable, str(HERE / "encoders.py"), str(folder / "model"), "--json", "--pairs", args.pairs]
+    command = [sys.executable, str(ENCODERS), str(folder / "model"), "--json", "--pairs", args.pairs]
     held = ["--held-out", str(args.held_out)] if args.held_out else []
     return [*command, *held, "--epochs", str(args.epochs), "--device", args.device]
 
@@ -72,14 +74,13 @@ def measuring(folder: Path, args: argparse.Namespace) -> list[str]:
 def side_by_side(commands: dict[str, list[str]], folders: dict[str, Path], what: str) -> list[str]:
     """Run all commands at once, each with its share of the processors, output and errors into files; who succeeded."""
     threads = max(1, (os.cpu_count() or 1) // max(1, len(commands)))
-    environment = os.environ | dict.fromkeys(THREADS, str(threads)) | {"TQDM_DISABLE": "1"}
-    # The package need not be installed.
-    environment["PYTHONPATH"] = os.pathsep.join([str(HERE.parent), *filter(None, [os.environ.get("PYTHONPATH")])])
+    environment = os.environ | dict.fromkeys(THREAD_VARIABLES, str(threads)) | {"TQDM_DISABLE": "1"}
     running = {}
     for candidate, command in commands.items():
-        log = beside(folders[candidate], f"{what}.log").open("w")
-        out = beside(folders[candidate], f"{what}.out").open("w")
-        running[candidate] = (subprocess.Popen(command, stdout=out, stderr=log, env=environment), time.perf_counter())
+        log, out = (beside(folders[candidate], f"{what}.{ending}") for ending in ("log", "out"))
+        with log.open("w") as errors, out.open("w") as output:
+            process = subprocess.Popen(command, stdout=output, stderr=errors, env=environment)
+        running[candidate] = (process, time.perf_counter())
     codes = {}
     for candidate, (process, began) in running.items():
         codes[candidate] = process.wait()
@@ -112,17 +113,15 @@ def row(candidate: str, folder: Path) -> dict[str, Any]:
     return out | measures
 
 
-def table(rows: list[dict[str, Any]]) -> str:
+def as_table(rows: list[dict[str, Any]]) -> str:
     columns = list(dict.fromkeys(key for row in rows for key in row))
-    lines = ["| " + " | ".join(c.replace("_", " ") for c in columns) + " |", "|---" * len(columns) + "|"]
-    for found in rows:
-        cells = [found.get(c) for c in columns]
-        shown = [
-            "–" if c is None else f"{c:.3f}" if isinstance(c, float) else f"{c:,}" if isinstance(c, int) else c
-            for c in cells
-        ]
-        lines.append("| " + " | ".join(shown) + " |")
-    return "\n".join(lines)
+    return table([c.replace("_", " ") for c in columns], [[shown(found.get(c)) for c in columns] for found in rows])
+
+
+def shown(value: object) -> str:
+    if value is None:
+        return NONE
+    return f"{value:.3f}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
 
 
 if __name__ == "__main__":

@@ -148,6 +148,19 @@ def test_a_cure_for_a_chinese_file_is_fitted_on_chinese(tmp_path, monkeypatch, c
     assert "demo" not in said
 
 
+def test_a_cure_for_a_chinese_file_takes_the_named_set_where_it_is_at_hand(tmp_path, monkeypatch, capsys):
+    (tmp_path / "stsb_zh").mkdir()
+    lines = "".join(f"{i}||一只狗{i}||一只猫在睡{i}||{i % 6}\n" for i in range(8))
+    (tmp_path / "stsb_zh" / "cnsd-sts-train.txt").write_text(lines, encoding="utf-8")
+    monkeypatch.setenv("ANTICOLLAPSE_DATA", str(tmp_path))
+    file = tmp_path / "zh.csv"
+    file.write_text(CHINESE, encoding="utf-8")
+    assert main(["doctor", "raw-mini-zh+centring", "--pairs", str(file)]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "was fitted on the 16 different sentences of stsb-zh:train" in said
+    assert "it is judged on here" not in said
+
+
 def report_with(vectors, *, unknown=None):
     return Report(
         encoder="enc", digest="d", pairs="p", diagnosis=diagnose(vectors), unrelated=np.zeros(0),

@@ -25,7 +25,7 @@ from anticollapse.commands.doctor import Subparsers
 from anticollapse.commands.terminal import print_json, table
 from anticollapse.compare import SLICE_TITLES, Comparison, compare, disagreements, slices
 from anticollapse.compare_tables import correction, difference_text, finding, share, value_text
-from anticollapse.doctor import Report, examine, unknown_note
+from anticollapse.doctor import Report, examine
 from anticollapse.encoding import Encoder
 from anticollapse.errors import OptionError
 from anticollapse.report import comparison_report, write_report
@@ -77,8 +77,7 @@ def run(args: argparse.Namespace) -> int:
         with progress_bar(f"encoding with {name}") as progress:
             reports.append(examine(encoder, pairs, cache=cache_from(args), seed=args.seed, progress=progress))
     comparison = compare(reports, pairs, names=names, reference=reference, seed=args.seed)
-    unknown = [unknown_note(n, r.unknown_share, pairs.sentences) for n, r in zip(names, reports, strict=True)]
-    comparison = replace(comparison, notes=(*filter(None, unknown), *fit_lines(fits), *comparison.notes))
+    comparison = replace(comparison, notes=(*fit_lines(fits), *comparison.notes))
     if args.report is not None:
         parameters = {
             "device": ", ".join(sorted({f"{encoder.device}, {encoder.precision}" for encoder in encoders})),

@@ -163,7 +163,7 @@ def _corpus(args: argparse.Namespace) -> Corpus:
         return prepare_corpus(
             args.text,
             language=args.language or ENGLISH,
-            vocabulary=args.vocabulary or VOCABULARY,
+            vocabulary=VOCABULARY if args.vocabulary is None else args.vocabulary,
             share=1.0 if args.share is None else args.share,
             seed=args.seed or 0,
             progress=progress,

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from anticollapse.cures.fitting import CuredEncoder, Fit
-from anticollapse.data import CHINESE_SET, SOURCES, PairSet, load_pairs, mostly_chinese
+from anticollapse.data import CHINESE_SET, SOURCES, PairSet, at_hand, load_pairs, mostly_chinese
 from anticollapse.encoding import Encoder
-from anticollapse.errors import DataError
 from anticollapse.wording import count
 
 
@@ -30,12 +29,8 @@ def fit_source(pairs: str, sentences: Sequence[str] = ()) -> str:
         return f"{name}:train"
     if not mostly_chinese(sentences):
         return "demo:train"
-    chinese = f"{CHINESE_SET}:train"
-    try:
-        load_pairs(chinese)
-    except DataError:
-        return pairs
-    return chinese
+    # Nothing is downloaded for a default that nobody asked for.
+    return f"{CHINESE_SET}:train" if at_hand(CHINESE_SET, "train") else pairs
 
 
 def fit_pairs(pairs: str) -> PairSet:

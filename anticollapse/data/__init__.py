@@ -24,7 +24,7 @@ from anticollapse.data.pairs import (
     normalise,
 )
 from anticollapse.data.readers import peek_columns, read_pairs
-from anticollapse.data.sources import DATA_VARIABLE, SOURCES, Progress, Source, load_pairs
+from anticollapse.data.sources import DATA_VARIABLE, SOURCES, Progress, Source, at_hand, load_pairs
 
 __all__ = [
     "CHINESE_SET",
@@ -39,6 +39,7 @@ __all__ = [
     "SkippedRow",
     "Source",
     "Split",
+    "at_hand",
     "concatenate",
     "export_csv",
     "load_pairs",

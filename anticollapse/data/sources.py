@@ -200,13 +200,34 @@ def demo_bytes() -> bytes:
         raise DataError(msg, remedy="Install anticollapse again") from error
 
 
-def _load_split(source: Source, split: Split, progress: Progress | None) -> PairSet:
+def at_hand(name: str, split: Split) -> bool:
+    """Whether a split of a named set can be read without a download.
+
+    Args:
+        name: Of :data:`SOURCES`, but for the demo, which always is.
+        split: The split.
+    """
+    source = SOURCES[name]
+    if (local := _local(source, split)) is not None and local.is_file():
+        return True
+    kept = huggingface_hub.try_to_load_from_cache(
+        source.repo, source.remote[split], revision=source.revision, repo_type="dataset"
+    )
+    return isinstance(kept, str)
+
+
+def _local(source: Source, split: Split) -> Path | None:
+    """Where a split lies in the folder that the user named, if they did."""
     folder = os.environ.get(DATA_VARIABLE, "")
-    local = Path(os.path.expanduser(folder)) / source.local[split] if folder else None  # noqa: PTH111  # "~nobody" stays
+    return Path(os.path.expanduser(folder)) / source.local[split] if folder else None  # noqa: PTH111  # "~nobody" stays
+
+
+def _load_split(source: Source, split: Split, progress: Progress | None) -> PairSet:
+    local = _local(source, split)
     if local is not None and local.is_file():
         pairs, origin = read_pairs(local), f"the folder named by {DATA_VARIABLE}"
     else:
-        path = _fetch(source, split, progress, looked=folder)
+        path = _fetch(source, split, progress, looked=os.environ.get(DATA_VARIABLE, ""))
         columns = ColumnMap(sentence1="sentence1", sentence2="sentence2", score="score")
         pairs = read_pairs(path, columns=columns, scale=source.remote_scale)
         origin = "the Hugging Face Hub"

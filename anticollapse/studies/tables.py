@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from anticollapse.studies.claims import AMOUNT_ONLY, SOURCE
 from anticollapse.studies.queue_tables import queue_tables
 from anticollapse.studies.wording import LIMITED, NONE, cell, marks, points, spearman, spread, table
+from anticollapse.wording import count
 
 if TYPE_CHECKING:
     from anticollapse.studies.results import Study
@@ -138,8 +139,7 @@ def _machines(results: Sequence[Mapping[str, Any]]) -> str:
 
 def _machine(result: Mapping[str, Any]) -> str:
     # A GPU's work does not depend on the threads of its host.
-    count = result["threads"]
-    threads = f", {count} thread{'' if count == 1 else 's'}" if str(result["device"]) == "cpu" else ""
+    threads = f", {count(result['threads'], 'thread')}" if str(result["device"]) == "cpu" else ""
     return f"{result['device']} ({result['device_name']}{threads})"
 
 

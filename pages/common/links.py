@@ -21,19 +21,17 @@ def restore(key: str, default: Sequence[str]) -> None:
     """Before the widget: the first run of a session takes its value from the link, else the default.
 
     Whoever chose nothing, neither in the widget nor by the link, has the default also when that changes, as with other
-    data. The widget tells by :func:`was_chosen` as its ``on_change``.
+    data. The widget tells by :func:`was_chosen` as its ``on_change``, and so does code that sets it.
 
     Args:
         key: Of the widget and in the link.
         default: Values when the link names none.
     """
-    before = st.session_state.get(f"_{key}_default")
-    st.session_state[f"_{key}_default"] = list(default)
     if key not in st.session_state:
         linked = st.query_params.get_all(key)
         st.session_state[key] = linked or list(default)
         st.session_state[f"_{key}_chosen"] = bool(linked)
-    elif not st.session_state.get(f"_{key}_chosen", True) and list(st.session_state[key]) == before:
+    elif not st.session_state.get(f"_{key}_chosen"):
         st.session_state[key] = list(default)
 
 

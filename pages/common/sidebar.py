@@ -9,8 +9,8 @@ from typing import cast
 import streamlit as st
 
 from anticollapse.cures import CURES
+from anticollapse.cures.text import fit_source
 from anticollapse.data import (
-    CHINESE_SET,
     ColumnMap,
     OnBadRow,
     PairSet,
@@ -75,7 +75,7 @@ def _pairs() -> tuple[PairSet | None, Callable[[], Sequence[str]], str]:
         pairs = _named(data, split or "dev")
     except AntiCollapseError as error:
         st.session_state["_data_error"] = str(error)
-        return None, _named_text("demo"), "the demo's training text"
+        return None, *_text_for(None)
     st.session_state.pop("_data_error", None)
     st.caption(DATA[data])
     _facts(pairs)
@@ -86,13 +86,11 @@ def _pairs() -> tuple[PairSet | None, Callable[[], Sequence[str]], str]:
 
 def _text_for(pairs: PairSet | None) -> tuple[Callable[[], Sequence[str]], str]:
     """What cures are fitted on where a file is judged: other text of its language."""
-    if pairs is None or not mostly_chinese(pairs.sentences):
-        return _named_text("demo"), "the demo's training text"
-    try:
-        _named(CHINESE_SET, "train")
-    except AntiCollapseError:
+    source = fit_source("" if pairs is None else pairs.name, () if pairs is None else pairs.sentences)
+    if pairs is not None and source == pairs.name:
         return lambda: pairs.sentences, "the sentences of the file itself, as no other Chinese text is at hand"
-    return _named_text(CHINESE_SET), f"the training sentences of {CHINESE_SET}"
+    name = source.partition(":")[0]
+    return _named_text(name), f"the training sentences of {name}"
 
 
 def _upload() -> PairSet | None:

@@ -227,6 +227,9 @@ def test_bad_rows_can_be_left_out_and_are_listed(app):
     assert app.sidebar.dataframe[0].value["row"].tolist() == [26, 27]
 
 
+HAN = "男人 女人 狗 猫 孩子 吉他 钢琴 马 球 食物".split()
+
+
 @pytest.fixture
 def chinese(monkeypatch):
     """Chinese pairs in the place of every set of pairs by name but the demo."""
@@ -234,11 +237,10 @@ def chinese(monkeypatch):
 
     from anticollapse.data import PairSet
 
-    words = "男人 女人 狗 猫 孩子 吉他 钢琴 马 球 食物".split()
     pairs = PairSet(
         name="stsb-zh:dev",
-        sentences1=tuple(f"一个{words[i % 10]}在跑步。" for i in range(20)),
-        sentences2=tuple(f"一个{words[i % 7]}在吃{words[i % 3]}。" for i in range(20)),
+        sentences1=tuple(f"一个{HAN[i % 10]}在跑步。" for i in range(20)),
+        sentences2=tuple(f"一个{HAN[i % 7]}在吃{HAN[i % 3]}。" for i in range(20)),
         scores=np.linspace(0, 5, 20),
         rows=np.arange(1, 21),
     )
@@ -285,12 +287,12 @@ def test_no_chinese_encoder_is_proposed_instead_of_itself_or_for_japanese(app, n
     rows = "".join(f"{text} {i},{text} {i + 1},{i % 6}\n" for i in range(20))
     upload(app, "a.csv", "sentence1,sentence2,score\n" + rows)
     assert not app.exception
+    assert any("unknown to" in one.value for one in app.warning)
     assert not any("such as" in one.value for one in app.warning)
 
 
 def test_a_chinese_file_opens_with_the_chinese_encoder_and_cures_are_fitted_on_chinese(app):
-    words = "男人 女人 狗 猫 孩子 吉他 钢琴 马 球 食物".split()
-    rows = "".join(f"一个{words[i % 10]}在跑步,一个{words[i % 7]}在吃{words[i % 3]},{i % 6}\n" for i in range(40))
+    rows = "".join(f"一个{HAN[i % 10]}在跑步,一个{HAN[i % 7]}在吃{HAN[i % 3]},{i % 6}\n" for i in range(40))
     upload(app, "zh.csv", "sentence1,sentence2,score\n" + rows)
     assert not app.exception
     assert app.multiselect(key="encoders").value == ["raw-mini-zh", "raw-mini-zh+whitening"]

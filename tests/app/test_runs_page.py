@@ -330,7 +330,7 @@ def test_deleting_asks_first(app, put, root):
     assert shows(app, "This deletes **away** with its encoder, curves and log")
     assert shows(app, "There is no way back.")
     assert app.button(key="run_delete").label == "Delete for good"
-    app.session_state["encoders"] = ["tiny", run.id]
+    app.multiselect(key="encoders").set_value(["tiny", run.id]).run()
     app.button(key="run_delete").click().run()
     assert not app.exception
     assert ids(root) == [other.id]

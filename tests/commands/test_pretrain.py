@@ -102,6 +102,7 @@ def test_what_prepared_text_is_not_is_refused(asked, message, text, tmp_path, ca
         (["--output", "{new}", "--text", "{text}", "--tokens", "9", "--size", "big"], "--size"),
         (["--output", "{new}", "--text", "{text}", "--tokens", "9", "--mask-rate", "2"], "above 0.9"),
         (["--output", "{new}", "--text", "{text}", "--tokens", "9", "--vocabulary", "1"], "out of bounds"),
+        (["--output", "{new}", "--text", "{text}", "--tokens", "9", "--vocabulary", "0"], "out of bounds"),
         (["--output", "{new}", "--text", "{text}", "--tokens", "9", "--batch-tokens", "10"], "--batch-tokens"),
         (["--output", "{new}", "--text", "{text}", "--tokens", "9", "--dev", "{missing}"], "missing"),
         (["--output", "{new}", "--text", "{text}", "--tokens", "9", "--device", "cuda:77"], "no device"),

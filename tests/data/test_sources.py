@@ -13,7 +13,7 @@ import pytest
 from huggingface_hub import constants
 from huggingface_hub.errors import LocalEntryNotFoundError, OfflineModeIsEnabled
 
-from anticollapse.data import DATA_VARIABLE, SOURCES, ColumnMap, load_pairs
+from anticollapse.data import DATA_VARIABLE, SOURCES, ColumnMap, at_hand, load_pairs
 from anticollapse.errors import DataError, OptionError
 
 ENGLISH = [
@@ -114,6 +114,21 @@ def test_a_download_with_progress_and_then_from_the_cache(hub: Hub) -> None:
     before = len(hub.requests)
     assert load_pairs("stsb:train").digest == pairs.digest
     assert len(hub.requests) == before, "a pinned revision in the cache needs no network"
+
+
+def test_at_hand_is_what_needs_no_download(hub: Hub, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    kept = partial(huggingface_hub.try_to_load_from_cache, cache_dir=tmp_path / "cache")
+    monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", kept)
+    assert not at_hand("stsb-zh", "train")
+    assert not hub.requests, "looking fetches nothing"
+    load_pairs("stsb-zh:train")
+    assert at_hand("stsb-zh", "train")
+    assert not at_hand("stsb-zh", "dev")
+    folder = tmp_path / "data" / "stsb_zh"
+    folder.mkdir(parents=True)
+    (folder / "cnsd-sts-dev.txt").write_text("1||下棋。||起飞。||0\n", encoding="utf-8")
+    monkeypatch.setenv(DATA_VARIABLE, str(tmp_path / "data"))
+    assert at_hand("stsb-zh", "dev")
 
 
 def test_all_splits_and_the_chinese_set(hub: Hub) -> None:
