@@ -53,7 +53,7 @@ def main() -> None:
             "Collapse says how to read each of them."
         )
     _downloads(made, shown, key, names, bench.fit_name)
-    studying.draw()
+    studying.draw(bench.pairs.name, [name.split("+")[0] for name in names])
     _how_to_read(bench, made)
 
 

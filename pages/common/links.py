@@ -17,7 +17,7 @@ from anticollapse.data import PairSet
 WANTED_ROW = "_row_wanted"
 
 
-def restore(key: str, default: Sequence[str]) -> None:
+def restore(key: str, default: Sequence[str], *, of_one: bool = False) -> None:
     """Before the widget: the first run of a session takes its value from the link, else the default.
 
     Whoever chose nothing, neither in the widget nor by the link, has the default also when that changes, as with other
@@ -26,13 +26,17 @@ def restore(key: str, default: Sequence[str]) -> None:
     Args:
         key: Of the widget and in the link.
         default: Values when the link names none.
+        of_one: Whether the widget holds one value and not a list of them.
     """
     if key not in st.session_state:
         linked = st.query_params.get_all(key)
-        st.session_state[key] = linked or list(default)
         st.session_state[f"_{key}_chosen"] = bool(linked)
+        value = linked or list(default)
     elif not st.session_state.get(f"_{key}_chosen"):
-        st.session_state[key] = list(default)
+        value = list(default)
+    else:
+        return
+    st.session_state[key] = value[-1] if of_one else value
 
 
 def was_chosen(key: str) -> None:

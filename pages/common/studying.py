@@ -23,7 +23,7 @@ from anticollapse.studies.statistics import ONE_SEED
 from anticollapse.studies.tables import JUDGED, several_commits
 from anticollapse.studies.wording import COUNTS, LIMITED, SAME, number, percent
 from anticollapse.wording import count
-from pages.common import work
+from pages.common import links, work
 from pages.common.state import escape
 
 PLAN, SUMMARY = "study.json", "summary.json"
@@ -34,8 +34,13 @@ LARGEST = 64 * 2**20
 Plain = Mapping[str, Any]
 
 
-def draw() -> None:
-    """Draw the panel; where there is no study it says how to make one."""
+def draw(pairs: str = "", encoders: Sequence[str] = ()) -> None:
+    """Draw the panel; where there is no study it says how to make one.
+
+    Args:
+        pairs: Name of the set that the page shows: a study on it is shown first.
+        encoders: Names of the encoders that it shows: a study from one of them is next.
+    """
     st.subheader("What training brings: claims and measurements", anchor=False)
     folders = found()
     if not folders:
@@ -45,9 +50,14 @@ def draw() -> None:
             "below the checkpoints shows up here, beside the published claims."
         )
         return
-    name = next(iter(folders))
+    name = _nearest(folders, pairs, encoders)
     if len(folders) > 1:
-        name = st.selectbox("Study", list(folders), key="study", bind="query-params") or name
+        links.restore("study", [name], of_one=True)
+        if st.session_state["study"] not in folders:
+            st.session_state["study"] = name
+        chosen = st.selectbox("Study", list(folders), key="study", on_change=links.was_chosen, args=("study",)) or name
+        links.keep("study", [chosen], [name])
+        name = chosen
     try:
         plain = _plain(folders.get(name, next(iter(folders.values()))), name)
         if plain is not None:
@@ -57,6 +67,19 @@ def draw() -> None:
     except (KeyError, TypeError, ValueError, AttributeError):
         # A summary that another version wrote: the rest of the page does not depend on it.
         st.error(f"The study {escape(name)} is of another form and cannot be shown.", icon=":material/error:")
+
+
+def _nearest(folders: Mapping[str, Path], pairs: str, encoders: Sequence[str]) -> str:
+    """The first of the studies on this set, else of those from one of these encoders, else of all."""
+
+    def distance(name: str) -> tuple[bool, bool]:
+        try:
+            plan = json.loads((folders[name] / PLAN).read_text(encoding="utf-8"))
+            return plan["pairs"]["name"] != pairs.split(":")[0], plan["backbone"]["name"] not in encoders
+        except (OSError, ValueError, KeyError, TypeError):
+            return True, True  # what is wrong with it is said when it is chosen
+
+    return min(folders, key=distance)
 
 
 def found() -> dict[str, Path]:

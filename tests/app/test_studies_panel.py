@@ -29,10 +29,10 @@ def root(tmp_path, monkeypatch, raw_mini):
     return folder
 
 
-def write_study(folder, rows, kind, *, without=(), seeds=(0, 1), changed=None):
-    pairs = {"name": "demo", **{split: {"digest": split, "n": 9} for split in ("train", "dev", "test")}}
+def write_study(folder, rows, kind, *, without=(), seeds=(0, 1), changed=None, data="demo", backbone="*tiny*"):
+    pairs = {"name": data, **{split: {"digest": split, "n": 9} for split in ("train", "dev", "test")}}
     plan = studies.Plan(
-        kind=kind, backbone={"name": "*tiny*", "digest": "b" * 64}, pairs=pairs, steps=7,
+        kind=kind, backbone={"name": backbone, "digest": "b" * 64}, pairs=pairs, steps=7,
         options={"precision": "auto", "patience": 0}, rows=rows, seeds=seeds,
     )  # fmt: skip
     folder.mkdir(parents=True)
@@ -143,6 +143,35 @@ def test_the_queue_study_and_another_beside_it(root, app, short, long, said):
     assert frame.loc["sbert-swav-q1", "filtered, of the known paraphrases"] == "20.0 %"
     assert "in its own row, its partner" in texts(app)
     assert "clusters of equal size" in texts(app)
+
+
+def test_the_study_of_what_is_shown_comes_first(root, app):
+    """Of the shown data before of the shown encoder, both before the first by name; what was chosen or linked stays."""
+    rows = studies.ladder_rows(["raw", "sbert"])
+    write_study(root / "a-other", rows, "ladder", data="stsb").write()
+    write_study(root / "b-encoder", rows, "ladder", data="stsb", backbone="raw-mini").write()
+    app.run()
+    assert app.selectbox(key="study").value == "b-encoder"
+    assert "study" not in app.query_params
+    write_study(root / "c-data", rows, "ladder").write()
+    app.run()
+    assert app.selectbox(key="study").value == "c-data"
+    assert "Ladder on demo" in texts(app)
+    app.selectbox(key="study").set_value("a-other").run()
+    assert app.query_params["study"] == "a-other"
+    assert "Ladder on stsb from *tiny*" in texts(app)
+    write_study(root / "d-more", rows, "ladder").write()
+    app.run()
+    assert app.selectbox(key="study").value == "a-other"
+
+
+def test_a_link_to_a_study_that_is_gone_shows_another(root, app):
+    for name in ("a", "b"):
+        write_study(root / name, studies.ladder_rows(["raw", "sbert"]), "ladder").write()
+    app.query_params["study"] = "gone"
+    app.run()
+    assert not app.exception
+    assert app.selectbox(key="study").value == "a"
 
 
 def test_a_study_without_the_filter_says_nothing_of_it(root, app):
