@@ -6,6 +6,7 @@ import argparse
 import dataclasses
 import shlex
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from anticollapse.commands.terminal import print_json
 from anticollapse.commands.train import INTERRUPTED, _add_option
 from anticollapse.data import PairSet, load_pairs
 from anticollapse.errors import DataError, OptionError
+from anticollapse.wording import count
 
 if TYPE_CHECKING:
     from anticollapse.pretraining import Corpus, PretrainingResult
@@ -90,11 +92,15 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _prepare(args: argparse.Namespace) -> int:
-    from anticollapse.pretraining import save_corpus
+    from anticollapse.pretraining import Corpus, save_corpus
 
-    corpus = _corpus(args)
     with writable(args.prepare):
         args.prepare.parent.mkdir(parents=True, exist_ok=True)
+    corpus = _corpus(args)
+    if not isinstance(corpus, Corpus):
+        corpus = corpus()
+    if not args.json:
+        _say(f"compressing {count(corpus.facts['tokens'], 'token')}")
     save_corpus(corpus, args.prepare)
     size = args.prepare.stat().st_size
     facts = {**corpus.facts, "vocabulary": corpus.vocabulary_size, "bytes": size, "digest": corpus.digest}
@@ -110,7 +116,7 @@ def _prepare(args: argparse.Namespace) -> int:
 
 
 def _train(args: argparse.Namespace) -> int:
-    from anticollapse.pretraining import PretrainingOptions, load_corpus, pretrain
+    from anticollapse.pretraining import Corpus, PretrainingOptions, load_corpus, pretrain
     from anticollapse.pretraining.run import TOKENS
 
     fields = {field.name for field in dataclasses.fields(PretrainingOptions)}
@@ -122,7 +128,8 @@ def _train(args: argparse.Namespace) -> int:
     resumed = args.resume and not args.text
     corpus = (load_corpus(kept) if kept.exists() else None) if resumed else _corpus(args)
     # Prepared text knows its language.
-    dev = _dev_pairs(args.dev, (args.language or ENGLISH) if corpus is None else corpus.facts["language"])
+    language = corpus.facts["language"] if isinstance(corpus, Corpus) else args.language or ENGLISH
+    dev = _dev_pairs(args.dev, language)
     with progress_bar("pre-training", unit="‰") as progress, stop_signal() as stopped:
 
         def report(event: Event) -> None:
@@ -150,7 +157,8 @@ def _train(args: argparse.Namespace) -> int:
     return INTERRUPTED if stopped and result.status == "stopped" else 0
 
 
-def _corpus(args: argparse.Namespace) -> Corpus:
+def _corpus(args: argparse.Namespace) -> Corpus | Callable[[], Corpus]:
+    """Prepared tokens, or what reads the text: that takes minutes, so all else that may be wrong is looked at first."""
     from anticollapse.pretraining import is_corpus, load_corpus, prepare_corpus
 
     if not args.text:
@@ -159,15 +167,25 @@ def _corpus(args: argparse.Namespace) -> Corpus:
         if len(args.text) > 1 or args.prepare is not None:
             raise OptionError("prepared tokens stand alone", remedy="Give one prepared file, or only texts")
         return _as_asked(load_corpus(args.text[0]), args)
-    with progress_bar("tokenising", unit="lines") as progress:
-        return prepare_corpus(
-            args.text,
-            language=args.language or ENGLISH,
-            vocabulary=VOCABULARY if args.vocabulary is None else args.vocabulary,
-            share=1.0 if args.share is None else args.share,
-            seed=args.seed or 0,
-            progress=progress,
-        )
+
+    def read() -> Corpus:
+        with progress_bar("tokenising", unit="lines") as progress:
+            return prepare_corpus(
+                args.text,
+                language=args.language or ENGLISH,
+                vocabulary=VOCABULARY if args.vocabulary is None else args.vocabulary,
+                share=1.0 if args.share is None else args.share,
+                seed=args.seed or 0,
+                progress=progress,
+                stage=None if args.json else _say,
+            )
+
+    return read
+
+
+def _say(what: str) -> None:
+    """Tell on standard error what begins: with hundreds of megabytes each part takes minutes."""
+    print(what, file=sys.stderr, flush=True)
 
 
 def _as_asked(corpus: Corpus, args: argparse.Namespace) -> Corpus:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import lzma
 import os
 from collections.abc import Callable, Sequence
@@ -18,7 +19,10 @@ from tokenizers import Tokenizer
 
 from anticollapse.errors import DataError, OptionError, TrainingError
 from anticollapse.pretraining.text import hold_out, read_lines, sample
-from anticollapse.pretraining.vocabulary import SEP, UNK, train_vocabulary
+from anticollapse.pretraining.vocabulary import SEP, UNK, check_size, train_vocabulary
+from anticollapse.wording import count
+
+logger = logging.getLogger(__name__)
 
 IdArray = NDArray[np.uint16]
 Progress = Callable[[int, int], None]
@@ -73,6 +77,7 @@ def prepare_corpus(
     share: float = 1.0,
     seed: int = 0,
     progress: Progress | None = None,
+    stage: Callable[[str], None] | None = None,
 ) -> Corpus:
     """Read text, train the vocabulary, tokenise.
 
@@ -83,6 +88,7 @@ def prepare_corpus(
         share: Part of the training lines that is kept, 0 to 1; the vocabulary is that of all of them.
         seed: Which part.
         progress: Told of lines done and in all.
+        stage: Told in words what begins, as each takes minutes with hundreds of megabytes.
 
     Raises:
         DataError: If the text cannot be used.
@@ -90,12 +96,17 @@ def prepare_corpus(
     """
     if not 0 < share <= 1:
         raise OptionError(f"the share {share:g} is out of bounds", remedy="More than 0, at most 1")
+    check_size(vocabulary)
+    begin = stage or logger.info
+    begin("reading " + ", ".join(file.name for file in files))
     lines = read_lines(files)
     train, held = hold_out(lines)
+    begin(f"training a vocabulary of {vocabulary:,} entries on {count(len(train), 'line')}")
     tokenizer = train_vocabulary(train, vocabulary)
     kept = sample(train, share, seed)
     if not kept:
         raise DataError(f"a share of {share:g} of {len(train):,} lines leaves nothing to train on")
+    begin(f"tokenising {count(len(kept), 'line')}")
     ids = tokenise(kept, tokenizer, progress)
     held_ids = tokenise(held, tokenizer)
     cut = np.flatnonzero(held_ids[:HELD_OUT_TOKENS] == SEP)

@@ -54,7 +54,7 @@ PROGRESS_SECONDS = 0.5
 
 
 def pretrain(
-    corpus: Corpus | None,
+    corpus: Corpus | Callable[[], Corpus] | None,
     *,
     output: Path,
     options: PretrainingOptions,
@@ -69,7 +69,8 @@ def pretrain(
     """Pre-train a BERT on text with the masked-language-model objective.
 
     Args:
-        corpus: The text; None takes that of the run that is resumed.
+        corpus: The text, or what reads it once all else is known to be right; None takes that of the run that is
+            resumed.
         output: The run's folder: the encoder goes to ``model``, the checkpoint to ``checkpoint``, measures to
             ``metrics.jsonl``, the tokens to ``text.tokens``.
         options: What and how long.
@@ -92,12 +93,16 @@ def pretrain(
         corpus = corpus or load_corpus(output / TOKENS)
     if corpus is None:
         raise OptionError("there is no checkpoint to resume from", where=str(output), remedy="Give --text")
+    if options.batch_tokens and options.batch_tokens < LONG_ROW:
+        raise OptionError(f"--batch-tokens {options.batch_tokens} is less than a sequence may have ({LONG_ROW})")
     if saved is None and (output / LAST).exists():
         raise OptionError("there is a run already", where=str(output), remedy="Give --resume, or another --output")
     accelerator = make_accelerator(device)
     if accelerator.num_processes > 1:
         # A network of this size is trained in minutes by one GPU, whose captured steps leave no room for hooks.
         raise OptionError("pre-training runs in one process", remedy="Start it without a launcher")
+    if callable(corpus):
+        corpus = corpus()
     run = Run(corpus, output, options, dev, accelerator.device, saved, callback, command, licence)
     return run.go(stop)
 
@@ -121,8 +126,6 @@ class Run:
         self.device, self.command, self.licence = device, command, licence
         on_gpu = device.type == "cuda"
         self.batch_tokens = options.batch_tokens or (BATCH_TOKENS_GPU if on_gpu else BATCH_TOKENS_CPU)
-        if self.batch_tokens < LONG_ROW:
-            raise OptionError(f"--batch-tokens {self.batch_tokens} is less than a sequence may have ({LONG_ROW})")
         self.bfloat16 = options.precision == "bfloat16" or (options.precision == "auto" and bfloat16_supported(device))
         self.look_every = LOOK_EVERY_GPU if on_gpu else 1
         self.digest = corpus.digest

@@ -38,8 +38,7 @@ def train_vocabulary(lines: Sequence[str], size: int) -> Tokenizer:
     Raises:
         OptionError: If the size leaves no room for characters and pieces.
     """
-    if not 64 <= size <= 65_536:
-        raise OptionError(f"--vocabulary {size} is out of bounds", remedy="From 64 to 65,536 entries")
+    check_size(size)
     step = -(-len(lines) // SAMPLE)
     chosen = lines[::step]
     empty = wrap({token: i for i, token in enumerate(SPECIAL)})
@@ -60,6 +59,16 @@ def train_vocabulary(lines: Sequence[str], size: int) -> Tokenizer:
     ordered = sorted(ids, key=ids.__getitem__)[:size]
     logger.info("vocabulary of %d entries, %d of them characters", len(ordered), len(alphabet))
     return wrap({token: i for i, token in enumerate(ordered)})
+
+
+def check_size(size: int) -> None:
+    """Refuse a size that cannot be, before anything long begins.
+
+    Raises:
+        OptionError: If it is out of bounds.
+    """
+    if not 64 <= size <= 65_536:
+        raise OptionError(f"--vocabulary {size} is out of bounds", remedy="From 64 to 65,536 entries")
 
 
 def wrap(vocabulary: dict[str, int]) -> Tokenizer:

@@ -140,3 +140,13 @@ def test_it_needs_neither_figures_nor_workbooks(text, tmp_path):
     done = subprocess.run([*command, "--tokens", "500", "--dev", "none", *SMALL], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("done: ")
+
+
+def test_preparing_says_what_it_is_at(text, tmp_path, capsys):
+    """With real text each part takes minutes; what is read by a program stays silent."""
+    asked = ["pretrain", "--prepare", str(tmp_path / "toy.tokens"), "--text", str(text), "--vocabulary", "120"]
+    assert main(asked) == 0
+    begun = [line.split()[0] for line in capsys.readouterr().err.splitlines()]
+    assert begun == ["reading", "training", "tokenising", "compressing"]
+    assert main([*asked, "--json"]) == 0
+    assert not capsys.readouterr().err
