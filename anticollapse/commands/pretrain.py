@@ -10,16 +10,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from anticollapse.commands.common import progress_bar, stop_signal, writable
+from anticollapse.commands.common import add_reading_arguments, progress_bar, reading_from, stop_signal, writable
 from anticollapse.commands.doctor import Subparsers
 from anticollapse.commands.terminal import print_json
 from anticollapse.commands.train import INTERRUPTED, _add_option
 from anticollapse.data import PairSet, load_pairs
+from anticollapse.data.language import mostly_chinese
+from anticollapse.data.readers import TABLES
+from anticollapse.data.sources import SOURCES
 from anticollapse.errors import DataError, OptionError
 from anticollapse.wording import count
 
 if TYPE_CHECKING:
-    from anticollapse.pretraining import Corpus, PretrainingResult
+    from anticollapse.pretraining import Base, Corpus, PretrainingResult
     from anticollapse.training import Event
 
 DEV_SETS = {"en": "stsb", "zh": "stsb-zh"}
@@ -39,16 +42,24 @@ def add_parser(subparsers: Subparsers) -> None:
         description="Train a small BERT from text with the masked-language-model objective, and save it as a plain "
         "sentence-transformers folder. With --prepare the text is only tokenised and compressed to one file, which "
         "--text takes later on a machine without the text.",
-        epilog="example: anticollapse pretrain --text wiki.txt.xz --output run --minutes 60",
+        epilog="examples: anticollapse pretrain --text wiki.txt.xz --output run --minutes 60; to go on from an "
+        "encoder: anticollapse pretrain --from raw-mini --text mine.csv --passes 10 --output adapted",
         allow_abbrev=False,
     )
     needed = parser.add_argument_group("what and where")
     needed.add_argument(
         "--text",
         nargs="+",
-        type=Path,
-        metavar="FILE",
-        help="text, one paragraph or sentence a line (.txt, also .xz, .gz, .bz2), or one file made by --prepare",
+        metavar="FILE_OR_NAME",
+        help="text, one paragraph or sentence a line (.txt, also .xz, .gz, .bz2); the sentences of tables (.csv, .tsv, "
+        ".xlsx, …) or of a named set such as stsb:train; or one file made by --prepare",
+    )
+    needed.add_argument(
+        "--from",
+        dest="base",
+        metavar="ENCODER",
+        help="go on from this BERT encoder, with its vocabulary, to bring it nearer to your kind of text (default: "
+        "start from nothing)",
     )
     needed.add_argument("--output", type=Path, metavar="DIR", help="the run's folder; the encoder goes to DIR/model")
     needed.add_argument("--prepare", type=Path, metavar="FILE", help="only tokenise and compress the text to FILE")
@@ -70,6 +81,7 @@ def add_parser(subparsers: Subparsers) -> None:
     needed.add_argument("--resume", action="store_true", help="go on from the last checkpoint in DIR")
     needed.add_argument("--device", help="cpu, cuda, …; default: a GPU where there is one")
     needed.add_argument("--json", action="store_true", help="print the result as one JSON document")
+    add_reading_arguments(parser, "how a table is read")
     training = parser.add_argument_group("training")
     # Nothing can be told of an instance without a length; the length itself has no default.
     for _, described in parameters_of(PretrainingOptions(tokens=1)):
@@ -96,9 +108,8 @@ def _prepare(args: argparse.Namespace) -> int:
 
     with writable(args.prepare):
         args.prepare.parent.mkdir(parents=True, exist_ok=True)
-    corpus = _corpus(args)
-    if not isinstance(corpus, Corpus):
-        corpus = corpus()
+    text, _ = _corpus(args, _base(args))
+    corpus = text if isinstance(text, Corpus) else text()
     if not args.json:
         _say(f"compressing {count(corpus.facts['tokens'], 'token')}")
     save_corpus(corpus, args.prepare)
@@ -116,19 +127,22 @@ def _prepare(args: argparse.Namespace) -> int:
 
 
 def _train(args: argparse.Namespace) -> int:
-    from anticollapse.pretraining import Corpus, PretrainingOptions, load_corpus, pretrain
+    from anticollapse.pretraining import PretrainingOptions, adapting, load_corpus, pretrain
     from anticollapse.pretraining.run import TOKENS
 
     fields = {field.name for field in dataclasses.fields(PretrainingOptions)}
     given = {k: v for k, v in vars(args).items() if k in fields and v is not None}
-    options = PretrainingOptions(**given)
+    base = _base(args)
+    options = PretrainingOptions(**given) if base is None else adapting(base, **given)
     with writable(args.output):
         args.output.mkdir(parents=True, exist_ok=True)
     kept = args.output / TOKENS
-    resumed = args.resume and not args.text
-    corpus = (load_corpus(kept) if kept.exists() else None) if resumed else _corpus(args)
-    # Prepared text knows its language.
-    language = corpus.facts["language"] if isinstance(corpus, Corpus) else args.language or ENGLISH
+    text: Corpus | Callable[[], Corpus] | None
+    if args.resume and not args.text:
+        text = load_corpus(kept) if kept.exists() else None
+        language = ENGLISH if text is None else text.facts["language"]
+    else:
+        text, language = _corpus(args, base)
     dev = _dev_pairs(args.dev, language)
     with progress_bar("pre-training", unit="‰") as progress, stop_signal() as stopped:
 
@@ -139,9 +153,10 @@ def _train(args: argparse.Namespace) -> int:
                 print(_line(event), file=sys.stderr)
 
         result = pretrain(
-            corpus,
+            text,
             output=args.output,
             options=options,
+            base=base,
             dev=dev,
             device=args.device,
             resume=args.resume,
@@ -157,30 +172,68 @@ def _train(args: argparse.Namespace) -> int:
     return INTERRUPTED if stopped and result.status == "stopped" else 0
 
 
-def _corpus(args: argparse.Namespace) -> Corpus | Callable[[], Corpus]:
-    """Prepared tokens, or what reads the text: that takes minutes, so all else that may be wrong is looked at first."""
+def _base(args: argparse.Namespace) -> Base | None:
+    """The encoder to go on from.
+
+    Raises:
+        OptionError: If a vocabulary is asked for besides.
+    """
+    from anticollapse.pretraining import open_base
+
+    if args.base is None:
+        return None
+    if args.vocabulary is not None:
+        raise OptionError(
+            f"--vocabulary {args.vocabulary} is for new weights; {args.base} has a vocabulary",
+            remedy="Leave the option out",
+        )
+    return open_base(args.base)
+
+
+def _corpus(args: argparse.Namespace, base: Base | None) -> tuple[Corpus | Callable[[], Corpus], str]:
+    """Prepared tokens, or what reads the text, and its language.
+
+    Reading takes minutes, so all else that may be wrong is looked at first.
+    """
     from anticollapse.pretraining import is_corpus, load_corpus, prepare_corpus
 
     if not args.text:
         raise OptionError("there is no text", remedy="Give --text FILE")
-    if any(is_corpus(file) for file in args.text):
+    # A named set and a table of pairs give their sentences; a file that is there is read as what it is.
+    files = [Path(text) for text in args.text if not _is_table(text)]
+    # Of a named set the training part, as nothing may be trained on what it is judged on.
+    tables = [f"{text}:train" if text in SOURCES else text for text in args.text if _is_table(text)]
+    if any(is_corpus(file) for file in files):
         if len(args.text) > 1 or args.prepare is not None:
             raise OptionError("prepared tokens stand alone", remedy="Give one prepared file, or only texts")
-        return _as_asked(load_corpus(args.text[0]), args)
+        corpus = _as_asked(load_corpus(files[0]), args)
+        return corpus, corpus.facts["language"]  # prepared text knows its language
+    sentences = [sentence for table in tables for sentence in load_pairs(table, **reading_from(args)).sentences]
+    language = args.language or ("zh" if sentences and mostly_chinese(sentences) else ENGLISH)
 
     def read() -> Corpus:
         with progress_bar("tokenising", unit="lines") as progress:
             return prepare_corpus(
-                args.text,
-                language=args.language or ENGLISH,
-                vocabulary=VOCABULARY if args.vocabulary is None else args.vocabulary,
+                files,
+                language=language,
+                vocabulary=0 if base is not None else VOCABULARY if args.vocabulary is None else args.vocabulary,
+                tokenizer="" if base is None else base.tokenizer,
+                sentences=sentences,
+                name=", ".join(tables),
                 share=1.0 if args.share is None else args.share,
                 seed=args.seed or 0,
                 progress=progress,
                 stage=None if args.json else _say,
             )
 
-    return read
+    return read, language
+
+
+def _is_table(text: str) -> bool:
+    """Whether a text is a named set of pairs, or a table of them."""
+    if Path(text).exists():
+        return Path(text).suffix.lower() in TABLES
+    return text.split(":")[0] in SOURCES
 
 
 def _say(what: str) -> None:

@@ -38,6 +38,8 @@ _EXTENSIONS = {
     ".parquet": "parquet",
     ".jsonl": "jsonl",
 }
+TABLES = frozenset(_EXTENSIONS) - {".txt"}
+"""Endings of files that have columns whatever they hold."""
 _SKIP_HINT = 'Correct the row, or leave bad rows out (--on-bad-row skip, or "Leave out bad rows" in the sidebar)'
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from anticollapse.pretraining.base import Base, adapting, open_base
 from anticollapse.pretraining.corpus import Corpus, is_corpus, load_corpus, prepare_corpus, save_corpus
 from anticollapse.pretraining.evaluation import Evaluation
 from anticollapse.pretraining.options import SIZES, PretrainingOptions
@@ -10,12 +11,15 @@ from anticollapse.pretraining.run import pretrain
 
 __all__ = [
     "SIZES",
+    "Base",
     "Corpus",
     "Evaluation",
     "PretrainingOptions",
     "PretrainingResult",
+    "adapting",
     "is_corpus",
     "load_corpus",
+    "open_base",
     "prepare_corpus",
     "pretrain",
     "save_corpus",

@@ -73,18 +73,25 @@ def prepare_corpus(
     files: Sequence[Path],
     *,
     language: str,
-    vocabulary: int,
+    vocabulary: int = 0,
+    tokenizer: str = "",
+    sentences: Sequence[str] = (),
+    name: str = "",
     share: float = 1.0,
     seed: int = 0,
     progress: Progress | None = None,
     stage: Callable[[str], None] | None = None,
 ) -> Corpus:
-    """Read text, train the vocabulary, tokenise.
+    """Read text, train the vocabulary or take one, tokenise.
 
     Args:
         files: As for :func:`~anticollapse.pretraining.text.read_lines`.
         language: ``en`` or ``zh``; goes into the card.
-        vocabulary: Entries.
+        vocabulary: Entries of a vocabulary that is trained on the text.
+        tokenizer: A tokenizer as JSON instead, its special tokens first
+            (:attr:`~anticollapse.pretraining.Base.tokenizer`).
+        sentences: Text besides that of the files.
+        name: What the sentences are called.
         share: Part of the training lines that is kept, 0 to 1; the vocabulary is that of all of them.
         seed: Which part.
         progress: Told of lines done and in all.
@@ -96,25 +103,31 @@ def prepare_corpus(
     """
     if not 0 < share <= 1:
         raise OptionError(f"the share {share:g} is out of bounds", remedy="More than 0, at most 1")
-    check_size(vocabulary)
+    if not tokenizer:
+        check_size(vocabulary)
+    names = [*([name] if sentences else []), *(file.name for file in files)]
     begin = stage or logger.info
-    begin("reading " + ", ".join(file.name for file in files))
-    lines = read_lines(files)
+    begin("reading " + ", ".join(names))
+    own = [line for sentence in sentences if (line := " ".join(sentence.split()))]
+    lines = own + (read_lines(files) if files or not own else [])
     train, held = hold_out(lines)
-    begin(f"training a vocabulary of {vocabulary:,} entries on {count(len(train), 'line')}")
-    tokenizer = train_vocabulary(train, vocabulary)
+    if tokenizer:
+        chosen = Tokenizer.from_str(tokenizer)
+    else:
+        begin(f"training a vocabulary of {vocabulary:,} entries on {count(len(train), 'line')}")
+        chosen = train_vocabulary(train, vocabulary)
     kept = sample(train, share, seed)
     if not kept:
         raise DataError(f"a share of {share:g} of {len(train):,} lines leaves nothing to train on")
     begin(f"tokenising {count(len(kept), 'line')}")
-    ids = tokenise(kept, tokenizer, progress)
-    held_ids = tokenise(held, tokenizer)
+    ids = tokenise(kept, chosen, progress)
+    held_ids = tokenise(held, chosen)
     cut = np.flatnonzero(held_ids[:HELD_OUT_TOKENS] == SEP)
     held_ids = held_ids[: int(cut[-1]) + 1] if len(cut) else held_ids
     facts = {
-        "files": [file.name for file in files],
+        "files": names,
         "language": language,
-        "vocabulary_asked": vocabulary,  # a small text gives fewer
+        "vocabulary_asked": vocabulary or chosen.get_vocab_size(),  # a small text gives fewer
         "lines": len(kept),
         "lines_in_files": len(lines),
         "characters": sum(map(len, kept)),
@@ -123,7 +136,7 @@ def prepare_corpus(
         "held_out_tokens": int((held_ids != SEP).sum()),
         "unknown_share": round(float((ids == UNK).mean()), 6),
     }
-    return Corpus(ids, held_ids, tokenizer.to_str(), facts)
+    return Corpus(ids, held_ids, tokenizer or chosen.to_str(), facts)
 
 
 def tokenise(lines: Sequence[str], tokenizer: Tokenizer, progress: Progress | None = None) -> IdArray:

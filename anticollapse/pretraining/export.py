@@ -23,18 +23,14 @@ MODEL, RECORD = "model", "pretraining.json"
 
 def export(
     output: Path,
-    model: BertForMaskedLM,
-    tokenizer: str,
-    dropout: float,
+    write: Callable[[Path], None],
     record: Callable[[Path], Mapping[str, Any]],
 ) -> None:
     """Write the encoder; a reader sees the old folder or the new one, never a mixture.
 
     Args:
         output: The run's folder; the encoder goes to ``model`` in it.
-        model: The network with its masked-language-model head, which stays in the file.
-        tokenizer: As JSON.
-        dropout: What the configuration says, for fine-tuning.
+        write: Writes the encoder into the empty folder that it is given.
         record: Asked for the facts of the card once the encoder lies in the folder that it is given.
 
     Raises:
@@ -44,11 +40,9 @@ def export(
     try:
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
-        _write_network(temporary, model, dropout)
-        _write_tokenizer(temporary, tokenizer)
-        _write_modules(temporary, model.config.hidden_size)
+        write(temporary)
         facts = record(temporary)
-        _write_json(temporary / RECORD, facts)
+        write_json(temporary / RECORD, facts)
         (temporary / "README.md").write_text(card(facts), encoding="utf-8")
         swap_folders(temporary, output / MODEL)
     except (OSError, SafetensorError) as error:
@@ -61,7 +55,22 @@ def export(
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _write_network(folder: Path, model: BertForMaskedLM, dropout: float) -> None:
+def write_new(folder: Path, model: BertForMaskedLM, tokenizer: str, dropout: float) -> None:
+    """Write an encoder that started from nothing.
+
+    Args:
+        folder: An empty one.
+        model: The network with its masked-language-model head, which stays in the file.
+        tokenizer: As JSON.
+        dropout: What the configuration says, for fine-tuning.
+    """
+    write_network(folder, model, dropout)
+    _write_tokenizer(folder, tokenizer)
+    _write_modules(folder, model.config.hidden_size)
+
+
+def write_network(folder: Path, model: BertForMaskedLM, dropout: float) -> None:
+    """Write weights in half precision and the configuration, with this dropout."""
     half = copy.deepcopy(model).cpu()
     half.half()  # type: ignore[no-untyped-call]
     half.config.hidden_dropout_prob = half.config.attention_probs_dropout_prob = dropout
@@ -72,7 +81,7 @@ def _write_network(folder: Path, model: BertForMaskedLM, dropout: float) -> None
     file = folder / "config.json"
     config = json.loads(file.read_text(encoding="utf-8"))
     config["dtype"] = "float32"  # stored in half precision, computed in float32
-    _write_json(file, config)
+    write_json(file, config)
 
 
 def _write_tokenizer(folder: Path, tokenizer: str) -> None:
@@ -86,9 +95,9 @@ def _write_tokenizer(folder: Path, tokenizer: str) -> None:
         "pad_type_id": 0,
         "pad_token": SPECIAL[0],
     }
-    _write_json(folder / "tokenizer.json", content)
+    write_json(folder / "tokenizer.json", content)
     names = dict(zip(("pad_token", "unk_token", "cls_token", "sep_token", "mask_token"), SPECIAL, strict=True))
-    _write_json(
+    write_json(
         folder / "tokenizer_config.json",
         {
             "tokenizer_class": "BertTokenizer",
@@ -109,18 +118,18 @@ def _write_modules(folder: Path, width: int) -> None:
         {"idx": 0, "name": "0", "path": "", "type": f"{package}.Transformer"},
         {"idx": 1, "name": "1", "path": "1_Pooling", "type": f"{package}.Pooling"},
     ]
-    _write_json(folder / "modules.json", modules)
+    write_json(folder / "modules.json", modules)
     # Without the last word, loading would add a pooler with random weights.
-    _write_json(
+    write_json(
         folder / "sentence_bert_config.json",
         {"max_seq_length": MAX_TOKENS, "do_lower_case": False, "model_args": {"add_pooling_layer": False}},
     )
-    _write_json(
+    write_json(
         folder / "config_sentence_transformers.json",
         {"prompts": {}, "default_prompt_name": None, "similarity_fn_name": "cosine"},
     )
     (folder / "1_Pooling").mkdir(exist_ok=True)
-    _write_json(
+    write_json(
         folder / "1_Pooling" / "config.json",
         {
             "word_embedding_dimension": width,
@@ -132,7 +141,8 @@ def _write_modules(folder: Path, width: int) -> None:
     )
 
 
-def _write_json(file: Path, value: object) -> None:
+def write_json(file: Path, value: object) -> None:
+    """Write JSON as the libraries do, indented."""
     file.write_text(json.dumps(value, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
 
 
@@ -143,7 +153,7 @@ def card(record: Mapping[str, Any]) -> str:
         record: As in ``pretraining.json``.
     """
     data, shape, measures = record["data"], record["shape"], record["measures"]
-    options = record["options"]
+    options, base = record["options"], record.get("from")
     unfinished = "" if record["status"] == "done" else f" **Unfinished: {100 * record['progress']:.0f} % of the run.**"
     lines = [
         "---",
@@ -153,10 +163,9 @@ def card(record: Mapping[str, Any]) -> str:
         "pipeline_tag: sentence-similarity",
         "tags: [sentence-transformers, anticollapse]",
         "---",
-        f"# A raw BERT, {shape['layers']} layers × {shape['width']}",
+        f"# {_title(record)}",
         "",
-        "A small BERT with mean pooling, exactly as masked-language-model pre-training left it: no sentence pairs, no "
-        f"sentence objective, and nothing done to make it collapse.{unfinished}",
+        f"{_what(record)}{unfinished}",
         "",
         "```python",
         "from sentence_transformers import SentenceTransformer",
@@ -176,15 +185,20 @@ def card(record: Mapping[str, Any]) -> str:
     facts = {
         "architecture": f"`BertForMaskedLM`, {shape['layers']} layers × {shape['width']}, {shape['heads']} heads, "
         f"{shape['parameters']:,} parameters; the masked-language-model head is kept in the file",
-        "vocabulary": f"WordPiece, uncased, {shape['vocabulary']:,} entries; Chinese characters one by one",
-        "longest input": f"{MAX_TOKENS} tokens",
+        "vocabulary": f"WordPiece, uncased, {shape['vocabulary']:,} entries; Chinese characters one by one"
+        if base is None
+        else f"that of {base['name']}, {shape['vocabulary']:,} entries",
+        "longest input": f"{MAX_TOKENS if base is None else base['longest']} tokens",
         "text": f"{', '.join(data['files'])}: {data['lines']:,} lines, {data['tokens']:,} tokens (SHA-256 of the "
         f"tokens {data['digest'][:16]}…); {100 * data['unknown_share']:.2f} % unknown",
         "tokens seen": f"{record['tokens']:,} ({record['tokens'] / max(data['tokens'], 1):.1f} passes), "
         f"{record['steps']:,} steps of {record['batch_tokens']:,} places",
         "objective": f"masked-language model only: {100 * options['mask_rate']:.0f} % predicted, 80/10/10",
         "optimiser": f"AdamW, learning rate {options['learning_rate']:g}, warm-up and linear decay",
-        "initial values": _start(options, record["word_start"]),
+        "initial values": _start(options, record["word_start"])
+        if base is None
+        else f"{base['name']} (SHA-256 {base['digest'][:16]}…)"
+        + ("" if base["head"] else "; its file has no head for masked tokens, which started at random"),
         "training loss at the end": _number(record["loss"], 3),
         "training time": f"{record['seconds'] / 60:.1f} minutes on {record['device']}, "
         f"{'bfloat16' if record['bfloat16'] else 'float32'}, {_speed(record)}",
@@ -201,6 +215,26 @@ def card(record: Mapping[str, Any]) -> str:
     if record["notes"]:
         lines += ["", *(f"- {note}" for note in record["notes"])]
     return "\n".join(lines) + "\n"
+
+
+def _title(record: Mapping[str, Any]) -> str:
+    base, shape = record.get("from"), record["shape"]
+    if base is None:
+        return f"A raw BERT, {shape['layers']} layers × {shape['width']}"
+    return f"{_cell(base['name'])}, pre-trained further"
+
+
+def _what(record: Mapping[str, Any]) -> str:
+    base, files = record.get("from"), ", ".join(record["data"]["files"])
+    if base is None:
+        return (
+            "A small BERT with mean pooling, exactly as masked-language-model pre-training left it: no sentence pairs, "
+            "no sentence objective, and nothing done to make it collapse."
+        )
+    return (
+        f"{_cell(base['name'])} after more masked-language-model pre-training, on {_cell(files)} (Gururangan et al. "
+        "2020, https://arxiv.org/abs/2004.10964). No grade of a pair was used for that."
+    )
 
 
 def _measures(measures: Mapping[str, Any], dev: Mapping[str, Any]) -> list[str]:

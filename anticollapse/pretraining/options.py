@@ -70,16 +70,17 @@ def parse_size(text: str) -> Size:
 class PretrainingOptions:
     """What is trained and for how long.
 
-    Exactly one of ``minutes`` and ``tokens`` ends the run: the learning rate rises and falls over it, and a resumed
-    run goes on where it was. Zero stands for "automatic" where the help says so.
+    Exactly one of ``minutes``, ``tokens`` and ``passes`` ends the run: the learning rate rises and falls over it, and a
+    resumed run goes on where it was. Zero stands for "automatic" where the help says so.
 
     Raises:
-        OptionError: If a value is out of bounds, or both or neither of minutes and tokens are given.
+        OptionError: If a value is out of bounds, or not exactly one of minutes, tokens and passes is given.
     """
 
     size: str = parameter("mini", "size of the network: " + ", ".join(SIZES) + " or LAYERSxWIDTH")
     minutes: float = parameter(0.0, "length by the clock, over all resumed parts", minimum=0, maximum=100_000)
     tokens: int = parameter(0, "length in tokens, repeated passes counted", minimum=0, maximum=10**13)
+    passes: float = parameter(0.0, "length in passes over the text", minimum=0, maximum=1_000_000)
     batch_tokens: int = parameter(
         0,
         f"tokens a step (0 = {BATCH_TOKENS_CPU:,} on a CPU, {BATCH_TOKENS_GPU:,} on a GPU); small batches make many "
@@ -139,10 +140,11 @@ class PretrainingOptions:
         """Refuse what contradicts itself."""
         check_fields(self)
         parse_size(self.size)
-        if bool(self.minutes) == bool(self.tokens):
+        stated = [bool(self.minutes), bool(self.tokens), bool(self.passes)].count(True)
+        if stated != 1:
             raise OptionError(
-                "the length is stated " + ("twice" if self.minutes else "nowhere"),
-                remedy="Give one of --minutes and --tokens",
+                "the length is stated " + ("more than once" if stated else "nowhere"),
+                remedy="Give one of --minutes, --tokens and --passes",
             )
 
 

@@ -16,11 +16,12 @@ from transformers import BertForMaskedLM
 from anticollapse.data import PairSet
 from anticollapse.encoding import bfloat16_supported, device_name
 from anticollapse.errors import OptionError, TrainingError
+from anticollapse.pretraining.base import Base
 from anticollapse.pretraining.cooccurrence import start_bias, start_words
 from anticollapse.pretraining.corpus import Corpus, load_corpus, save_corpus
 from anticollapse.pretraining.engine import Stepper, make_optimizer, peak_flops
 from anticollapse.pretraining.evaluation import Evaluation, held_out, with_pairs
-from anticollapse.pretraining.export import MODEL, export
+from anticollapse.pretraining.export import MODEL, export, write_new
 from anticollapse.pretraining.loading import Item, Loader
 from anticollapse.pretraining.model import SAVED_DROPOUT, MaskedLanguageModel, build_model, flops_per_token
 from anticollapse.pretraining.options import (
@@ -29,7 +30,6 @@ from anticollapse.pretraining.options import (
     FREE_TO_CHANGE,
     MOST_ENTRIES,
     PretrainingOptions,
-    parse_size,
     rate_at,
 )
 from anticollapse.pretraining.packing import LONG_ROW, SHORT_ROW
@@ -58,6 +58,7 @@ def pretrain(
     *,
     output: Path,
     options: PretrainingOptions,
+    base: Base | None = None,
     dev: PairSet | None = None,
     device: str | None = None,
     resume: bool = False,
@@ -73,7 +74,8 @@ def pretrain(
             resumed.
         output: The run's folder: the encoder goes to ``model``, the checkpoint to ``checkpoint``, measures to
             ``metrics.jsonl``, the tokens to ``text.tokens``.
-        options: What and how long.
+        options: What and how long; with ``base`` from :func:`~anticollapse.pretraining.adapting`.
+        base: An encoder to go on from; None starts from nothing.
         dev: Graded pairs to measure on, never trained on.
         device: ``cpu``, ``cuda``, …; None takes a GPU where there is one.
         resume: Go on from the checkpoint in ``output``.
@@ -103,7 +105,7 @@ def pretrain(
         raise OptionError("pre-training runs in one process", remedy="Start it without a launcher")
     if callable(corpus):
         corpus = corpus()
-    run = Run(corpus, output, options, dev, accelerator.device, saved, callback, command, licence)
+    run = Run(corpus, output, options, base, dev, accelerator.device, saved, callback, command, licence)
     return run.go(stop)
 
 
@@ -115,6 +117,7 @@ class Run:
         corpus: Corpus,
         output: Path,
         options: PretrainingOptions,
+        base: Base | None,
         dev: PairSet | None,
         device: torch.device,
         saved: Checkpoint | None,
@@ -123,15 +126,24 @@ class Run:
         licence: str,
     ) -> None:
         self.corpus, self.output, self.options, self.dev = corpus, output, options, dev
-        self.device, self.command, self.licence = device, command, licence
+        self.base, self.device, self.command, self.licence = base, device, command, licence
         on_gpu = device.type == "cuda"
         self.batch_tokens = options.batch_tokens or (BATCH_TOKENS_GPU if on_gpu else BATCH_TOKENS_CPU)
         self.bfloat16 = options.precision == "bfloat16" or (options.precision == "auto" and bfloat16_supported(device))
         self.look_every = LOOK_EVERY_GPU if on_gpu else 1
         self.digest = corpus.digest
-        bert = build_model(options, corpus.vocabulary_size)
-        if saved is None:
-            self._start_from_text(bert)
+        self.has_head = False
+        if base is not None:
+            if corpus.tokenizer != base.tokenizer:
+                raise OptionError(
+                    f"the tokens were not prepared with the vocabulary of {base.encoder.name}",
+                    remedy="Give the text itself, or tokens prepared with the same --from",
+                )
+            bert, self.has_head = base.network(options.dropout, options.seed)
+        else:
+            bert = build_model(options, corpus.vocabulary_size)
+            if saved is None:
+                self._start_from_text(bert)
         self.model = MaskedLanguageModel(bert).to(device)
         self.model.train()
         self.optimizer = make_optimizer(self.model, weight_decay=options.weight_decay, device=device)
@@ -160,7 +172,9 @@ class Run:
 
     @property
     def word_start(self) -> str:
-        """Where the word vectors start: at random, or from neighbours where the vocabulary is small enough for that."""
+        """Where the word vectors start: in an encoder, at random, or from neighbours where the vocabulary is small."""
+        if self.base is not None:
+            return "encoder"
         if self.options.word_start == "auto":
             return "neighbours" if self.corpus.vocabulary_size <= MOST_ENTRIES else "random"
         return self.options.word_start
@@ -172,8 +186,9 @@ class Run:
             start_bias(bert, self.corpus)
 
     def _restore(self, saved: Checkpoint) -> None:
-        for name, now in self._identity().items():
-            before = saved.state["identity"].get(name)
+        known, asked = saved.state["identity"], self._identity()
+        for name in [*asked, *(name for name in known if name not in asked)]:
+            before, now = known.get(name), asked.get(name)
             if before != now:
                 raise OptionError(
                     f"the run in this folder was started with another {name} ({before}, now {now})",
@@ -194,14 +209,19 @@ class Run:
     def _identity(self) -> dict[str, Any]:
         """What must be the same for a run to go on."""
         options = {k: v for k, v in dataclasses.asdict(self.options).items() if k not in FREE_TO_CHANGE}
+        if not options["passes"]:
+            del options["passes"]  # runs of older versions know no such option
         options["batch_tokens"] = self.batch_tokens
-        return {**{f"value of {k}": v for k, v in options.items()}, "text or vocabulary": self.digest}
+        known = {**{f"value of {k}": v for k, v in options.items()}, "text or vocabulary": self.digest}
+        return known if self.base is None else {**known, "encoder to go on from": self.base.encoder.digest}
 
     @property
     def progress(self) -> float:
         """Share of the run that is done, 0 to 1."""
-        done = self.at.tokens / self.options.tokens if self.options.tokens else 0.0
-        return min(1.0, done if self.options.tokens else self.at.seconds / (60 * self.options.minutes))
+        if self.options.minutes:
+            return min(1.0, self.at.seconds / (60 * self.options.minutes))
+        wanted = self.options.tokens or self.options.passes * self.corpus.facts["tokens"]
+        return min(1.0, self.at.tokens / wanted)
 
     def go(self, stop: Stop) -> PretrainingResult:
         """Train until the end, or until asked to stop.
@@ -306,7 +326,13 @@ class Run:
             self.record = self._record(with_pairs(measured, folder, self.dev, self.device), status)
             return self.record
 
-        export(self.output, self.model.bert, self.corpus.tokenizer, SAVED_DROPOUT, record)
+        def write(folder: Path) -> None:
+            if self.base is not None:
+                self.base.write(folder, self.model.bert)
+            else:
+                write_new(folder, self.model.bert, self.corpus.tokenizer, SAVED_DROPOUT)
+
+        export(self.output, write, record)
         self._say(
             "evaluation",
             share=self.progress,
@@ -334,22 +360,23 @@ class Run:
 
     def _facts(self) -> dict[str, Any]:
         """What a run is, for the journal and for the record."""
-        size = parse_size(self.options.size)
+        config = self.model.bert.config
         device, threads = device_name(self.device), torch.get_num_threads()
         if self.device.type == "cpu":
             device += f", {threads} thread{'s' if threads > 1 else ''}"
         return {
             "objective": "masked-language model",
             "shape": {
-                "layers": size.layers,
-                "width": size.width,
-                "heads": size.heads,
-                "vocabulary": self.corpus.vocabulary_size,
+                "layers": config.num_hidden_layers,
+                "width": config.hidden_size,
+                "heads": config.num_attention_heads,
+                "vocabulary": config.vocab_size,
                 "parameters": sum(p.numel() for p in self.model.parameters()),
             },
             "options": {k: v for k, v in dataclasses.asdict(self.options).items() if k != "stop_after"},
             "batch_tokens": self.batch_tokens,
             "word_start": self.word_start,
+            "from": None if self.base is None else self.base.facts(head=self.has_head),
             "data": {**self.corpus.facts, "digest": self.digest},
             "dev": {"name": self.dev.name, "n": self.dev.n} if self.dev is not None else {"name": "", "n": 0},
             "device": device,

@@ -10,6 +10,7 @@ import pytest
 
 from anticollapse.cli import main
 from anticollapse.commands import pretrain
+from anticollapse.data import load_pairs
 from anticollapse.errors import DataError
 
 SMALL = ["--size", "1x32", "--vocabulary", "120", "--batch-tokens", "512", "--evaluations", "2", "--device", "cpu"]
@@ -97,8 +98,11 @@ def test_what_prepared_text_is_not_is_refused(asked, message, text, tmp_path, ca
         (["--output", "{new}", "--prepare", "{new}"], "--output or --prepare"),
         (["--output", "{new}", "--tokens", "9"], "there is no text"),
         (["--output", "{new}", "--text", "{missing}", "--tokens", "9"], "there is no such file"),
-        (["--output", "{new}", "--text", "{text}"], "--minutes and --tokens"),
-        (["--output", "{new}", "--text", "{text}", "--tokens", "9", "--minutes", "1"], "--minutes and --tokens"),
+        (["--output", "{new}", "--text", "{text}"], "--minutes, --tokens and --passes"),
+        (
+            ["--output", "{new}", "--text", "{text}", "--tokens", "9", "--minutes", "1"],
+            "--minutes, --tokens and --passes",
+        ),
         (["--output", "{new}", "--text", "{text}", "--tokens", "9", "--size", "big"], "--size"),
         (["--output", "{new}", "--text", "{text}", "--tokens", "9", "--mask-rate", "2"], "above 0.9"),
         (["--output", "{new}", "--text", "{text}", "--tokens", "9", "--vocabulary", "1"], "out of bounds"),
@@ -150,3 +154,50 @@ def test_preparing_says_what_it_is_at(text, tmp_path, capsys):
     assert begun == ["reading", "training", "tokenising", "compressing"]
     assert main([*asked, "--json"]) == 0
     assert not capsys.readouterr().err
+
+
+def test_going_on_from_an_encoder_on_the_sentences_of_a_table(raw_mini, tmp_path, capsys):
+    """Its sentences, both columns; the command on the card works again with --resume."""
+    table = tmp_path / "mine.csv"
+    rows = [f"a man plays song {i},the woman sings line {i},{i % 6}" for i in range(120)]
+    table.write_text("sentence1,sentence2,score\n" + "\n".join(rows) + "\n", encoding="utf-8")
+    place = tmp_path / "run"
+    command = ["pretrain", "--from", "raw-mini", "--output", str(place), "--passes", "1", "--dev", "none"]
+    small = ["--batch-tokens", "512", "--evaluations", "1", "--device", "cpu"]
+    assert main([*command, *small, "--text", str(table), "--json"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert record["from"]["name"] == "raw-mini"
+    assert (record["data"]["files"], record["data"]["lines_in_files"]) == ([str(table)], 240)
+    assert (record["options"]["learning_rate"], record["options"]["dropout"]) == (3e-4, 0.1)
+    assert main([*command, *small, "--resume"]) == 0
+    assert main(["doctor", str(place / "model"), "--pairs", "demo:dev"]) == 0
+
+
+def test_of_a_named_set_the_training_part_is_read(capsys, tmp_path):
+    """Never dev or test, on which encoders are judged."""
+    tokens = tmp_path / "demo.tokens"
+    assert main(["pretrain", "--from", "raw-mini", "--prepare", str(tokens), "--text", "demo", "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    train = load_pairs("demo:train").sentences
+    assert (facts["files"], facts["lines_in_files"]) == (["demo:train"], len(train))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--from", "nothing-here"], "there is no encoder called"),
+        (["--from", "raw-mini", "--size", "mini"], "--size is for new weights"),
+        (["--from", "raw-mini", "--vocabulary", "500"], "raw-mini has a vocabulary"),
+        (["--from", "raw-mini", "--text", "stsb:nope"], "stsb"),
+        (["--from", "raw-mini", "--text", "{table}"], "column"),
+    ],
+)
+def test_what_cannot_be_gone_on_with_is_one_line(arguments, message, text, tmp_path, capsys):
+    table = tmp_path / "numbers.csv"
+    table.write_text("1,2\n3,4\n", encoding="utf-8")
+    given = [argument.format(table=table) for argument in arguments]
+    where = [] if "--text" in given else ["--text", str(text)]
+    assert main(["pretrain", *given, *where, "--output", str(tmp_path / "run"), "--passes", "1", "--dev", "none"]) == 2
+    said = capsys.readouterr().err.strip()
+    assert message in said
+    assert len(said.splitlines()) == 1

@@ -146,7 +146,7 @@ def test_auto_starts_from_neighbours_where_the_vocabulary_allows_it(toy, tmp_pat
     for name, limit, option in (("few", 20_000, "auto"), ("many", 100, "auto"), ("random", 20_000, "random")):
         monkeypatch.setattr(run, "MOST_ENTRIES", limit)
         options = dataclasses.replace(tiny, word_start=option)
-        made = run.Run(toy, tmp_path / name, options, None, torch.device("cpu"), None, None, "", "")
+        made = run.Run(toy, tmp_path / name, options, None, None, torch.device("cpu"), None, None, "", "")
         starts[name] = made.model.bert.bert.embeddings.word_embeddings.weight.detach()
         assert made.word_start == ("neighbours" if name == "few" else "random")
     assert torch.equal(starts["many"], starts["random"])

@@ -136,9 +136,9 @@ def test_sizes_that_are_none(text):
         PretrainingOptions(tokens=1, size=text)
 
 
-@pytest.mark.parametrize("length", [{}, {"tokens": 5, "minutes": 1.0}])
+@pytest.mark.parametrize("length", [{}, {"tokens": 5, "minutes": 1.0}, {"tokens": 5, "passes": 1.0}])
 def test_one_length_is_stated(length):
-    with pytest.raises(OptionError, match="--minutes and --tokens"):
+    with pytest.raises(OptionError, match="--minutes, --tokens and --passes"):
         PretrainingOptions(**length)
 
 
