@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ SHOWN = 80
 """Characters of a name in a record that are shown."""
 TRAINING_RECORD = "training.json"
 """In the folder of a trained encoder: what it is and how it was made, for programs."""
+PRETRAINING_RECORD = "pretraining.json"
+"""The same in the folder of a pre-trained one."""
 
 
 def is_trained(folder: Path | str) -> bool:
@@ -28,18 +31,49 @@ def is_trained(folder: Path | str) -> bool:
 
 
 def origin(name: str, folder: Path | str) -> str:
-    """Where a trained encoder comes from, as a sentence; empty for one that was not trained, or does not say.
+    """Where an encoder comes from, as a sentence; empty for one that starts from nothing, or does not say.
 
     Args:
         name: What people call the encoder.
         folder: Of the encoder; a Hub name says nothing.
     """
+    own = further(folder)
+    if own:
+        return f"{name} is {_further(own)}."
     record = _record(folder)
     variant, data, backbone = (record.get(key) for key in ("variant", "data", "backbone"))
     if not (isinstance(variant, dict) and isinstance(data, dict) and isinstance(backbone, dict)):
         return ""
-    found = [str(part)[:SHOWN] for part in (backbone.get("name"), variant.get("title"), data.get("name"))]
-    return f"{name} is {found[0]} after {found[1]}, trained on {found[2]}."
+    title, trained_on = (str(part)[:SHOWN] for part in (variant.get("title"), data.get("name")))
+    before = backbone.get("further")
+    start = f"{_further(before)}, then trained as {title}" if isinstance(before, dict) else ""
+    return f"{name} is {start or str(backbone.get('name'))[:SHOWN] + f' after {title}, trained'} on {trained_on}."
+
+
+def further(folder: Path | str) -> dict[str, str]:
+    """From which encoder one was pre-trained further, on what, and by which command; empty for any other.
+
+    Args:
+        folder: Of the encoder; a Hub name says nothing.
+
+    Returns:
+        ``name`` and ``digest`` of the encoder that it started from, ``on`` and ``command``.
+    """
+    record = _read(folder, PRETRAINING_RECORD)
+    start, data = record.get("from"), record.get("data")
+    if not isinstance(start, dict) or not isinstance(data, dict):
+        return {}
+    on = ", ".join(str(part) for part in data.get("files", ()))
+    return {
+        "name": str(start.get("name")),
+        "digest": str(start.get("digest")),
+        "on": on,
+        "command": str(record.get("command")),
+    }
+
+
+def _further(found: Mapping[str, Any]) -> str:
+    return f"{str(found.get('name'))[:SHOWN]}, pre-trained further on {str(found.get('on'))[:SHOWN]}"
 
 
 def training_note(name: str, folder: Path | str, pairs: PairSet | None) -> str:
@@ -69,10 +103,14 @@ def training_note(name: str, folder: Path | str, pairs: PairSet | None) -> str:
 
 def _record(folder: Path | str) -> dict[str, Any]:
     """The record of a training; empty where there is none that can be read."""
-    if not isinstance(folder, Path) or not is_trained(folder):
+    return _read(folder, TRAINING_RECORD)
+
+
+def _read(folder: Path | str, file: str) -> dict[str, Any]:
+    if not isinstance(folder, Path) or not (folder / file).is_file():
         return {}
     try:
-        return read_json(folder / TRAINING_RECORD, dict)
+        return read_json(folder / file, dict)
     except EncoderError as error:
         logger.warning("%s", error)
         return {}

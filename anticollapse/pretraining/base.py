@@ -120,8 +120,8 @@ class Base:
         file = part / "sentence_bert_config.json"
         settings = json.loads(file.read_text(encoding="utf-8"))
         # The file has no pooler: without this word loading would add one with random weights.
-        name = "model_kwargs" if "model_kwargs" in settings else "model_args"
-        write_json(file, {**settings, name: {**settings.get(name, {}), "add_pooling_layer": False}})
+        settings.setdefault("model_args", {})["add_pooling_layer"] = False
+        write_json(file, settings)
 
 
 def open_base(name: str | Path, *, root: Path | None = None) -> Base:

@@ -18,8 +18,9 @@ import transformers
 from sentence_transformers import SentenceTransformer
 
 from anticollapse import __version__
+from anticollapse.encoding import Encoder
 from anticollapse.encoding.loading import remember_no_pooler
-from anticollapse.encoding.provenance import TRAINING_RECORD
+from anticollapse.encoding.provenance import TRAINING_RECORD, further
 from anticollapse.errors import TrainingError
 from anticollapse.training.system import System
 
@@ -171,7 +172,7 @@ def card(record: Mapping[str, Any]) -> str:
     facts = {
         "training data": f"{data['name']}, {data['n']:,} rows (SHA-256 {data['digest'][:16]}…)",
         "dev data": f"{data['dev']} (SHA-256 {data['dev_digest'][:16]}…)" if data["dev"] else "none",
-        "backbone": f"{record['backbone']['name']} (SHA-256 {record['backbone']['digest'][:16]}…)",
+        "backbone": _backbone(record["backbone"]),
         "step": f"{record['step']:,} of {record['steps']:,}",
         "seed": record["options"]["seed"],
         "device": f"{record['device']}, {'bfloat16' if record['bfloat16'] else 'float32'}",
@@ -186,6 +187,26 @@ def card(record: Mapping[str, Any]) -> str:
     if record["notes"]:
         lines += ["", *(f"- {note}" for note in record["notes"])]
     return "\n".join(lines) + "\n"
+
+
+def backbone_of(encoder: Encoder) -> dict[str, Any]:
+    """What a record says of the encoder that a training starts from.
+
+    Args:
+        encoder: The backbone. Where it was itself pre-trained further, the record says from what and on what.
+    """
+    before = further(encoder.folder) if encoder.folder is not None else {}
+    found = {"name": encoder.name, "digest": encoder.digest}
+    return {**found, "further": before} if before else found
+
+
+def _backbone(found: Mapping[str, Any]) -> str:
+    text = f"{found['name']} (SHA-256 {found['digest'][:16]}…)"
+    before = found.get("further")
+    if not before:
+        return text
+    start = f"{before['name']} (SHA-256 {before['digest'][:16]}…)"
+    return f"{text}, which is {start} pre-trained further on {before['on']}: `{before['command']}`"
 
 
 def _measures(record: Mapping[str, Any]) -> list[str]:

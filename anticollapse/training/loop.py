@@ -377,7 +377,7 @@ class Run:
                 "dev": "" if job.dev is None else job.dev.name,
                 "dev_digest": "" if job.dev is None else job.dev.digest,
             },
-            "backbone": {"name": shop.encoder.name, "digest": shop.encoder.digest},
+            "backbone": export.backbone_of(shop.encoder),
             "device": str(shop.device),
             "processes": shop.accelerator.num_processes,
             "bfloat16": shop.system.use_bfloat16,

@@ -9,6 +9,7 @@ import pytest
 
 from anticollapse.data import PairSet, load_pairs
 from anticollapse.encoding import checkpoint_root, is_trained, origin, training_note
+from anticollapse.encoding.provenance import further
 
 
 def pairs_of(words, name="mine"):
@@ -56,6 +57,22 @@ def test_where_it_comes_from(trained):
     assert origin("mine", folder) == ""
     embedded = origin("cured-mini", checkpoint_root() / "cured-mini")
     assert embedded == "cured-mini is raw-mini after Sentence-BERT + SimCSE, trained on stsb:train."
+
+
+def test_what_was_pre_trained_further_is_said(trained, tmp_path):
+    """Of such an encoder itself, and of one that was trained from it."""
+    start = {"from": {"name": "raw", "digest": "d" * 64}, "data": {"files": ["a.csv", "b.txt"]}, "command": "do it"}
+    (tmp_path / "more").mkdir()
+    (tmp_path / "more" / "pretraining.json").write_text(json.dumps(start))
+    found = further(tmp_path / "more")
+    assert found == {"name": "raw", "digest": "d" * 64, "on": "a.csv, b.txt", "command": "do it"}
+    assert origin("more", tmp_path / "more") == "more is raw, pre-trained further on a.csv, b.txt."
+    record = {"variant": {"title": "T"}, "backbone": {"name": "x/model", "further": found}, "data": {"name": "my.csv"}}
+    (trained[0] / "training.json").write_text(json.dumps(record))
+    expected = "mine is raw, pre-trained further on a.csv, b.txt, then trained as T on my.csv."
+    assert origin("mine", trained[0]) == expected
+    assert further(checkpoint_root() / "raw-mini") == {}
+    assert further("organisation/model") == {}
 
 
 def test_without_a_record_nothing_is_said(tmp_path, trained):
