@@ -81,6 +81,9 @@ def measure(encoder: str | Path, pairs: str) -> Report:
 
 def card(args: argparse.Namespace, record: dict[str, Any], reports: list[tuple[str, Report, Report]]) -> str:
     variant, data, options = record["variant"], record["data"], record["options"]
+    backbone = record["backbone"]
+    further = backbone.get("further")
+    start = f"{further['name']}, pre-trained further on {further['on']}," if further else backbone["name"]
     lines = [
         "---",
         f"license: {args.licence}",
@@ -88,7 +91,7 @@ def card(args: argparse.Namespace, record: dict[str, Any], reports: list[tuple[s
         "library_name: sentence-transformers",
         "pipeline_tag: sentence-similarity",
         "---",
-        f"# {args.name}: {record['backbone']['name']} after {variant['title']}",
+        f"# {args.name}: {start} after {variant['title']}",
         "",
         f"An embedded encoder of `anticollapse`, beside the raw one it was trained from. {args.note}".strip(),
         "",
@@ -111,13 +114,14 @@ def card(args: argparse.Namespace, record: dict[str, Any], reports: list[tuple[s
         f"learning rate {options['learning_rate']:g}, seed {options['seed']} |",
         f"| device | {record['device']}, {'bfloat16' if record['bfloat16'] else 'float32'}, "
         f"{record['seconds'] / 60:.0f} minutes |",
-        f"| backbone | {record['backbone']['name']} (SHA-256 {record['backbone']['digest'][:16]}…) |",
+        f"| backbone | {start.rstrip(',')} (SHA-256 {backbone['digest'][:16]}…) |",
         f"| versions | {', '.join(f'{name} {number}' for name, number in record['versions'].items())} |",
         "| licence | the backbone's text is CC BY-SA, and the weights are shared under the same terms; the graded "
         "pairs of the STS Benchmark come from several sources, each with terms of its own; none of them is in this "
         "folder |",
         "",
         "```",
+        *([further["command"]] if further else []),
         record["command"],
         f"python benchmarks/embed.py {args.run} --name {args.name} --backbone {args.backbone} --pairs {args.pairs}",
         "```",

@@ -27,6 +27,8 @@ from anticollapse.training.export import no_progress_bar
 
 RATE = 3e-4
 """Peak learning rate at width 256, less when wider: 1e-4 at 768, as in the paper."""
+BATCH_TOKENS = 1024
+"""Tokens a step: texts to go on with are small, and 4,096 would leave 40 steps a pass over ten thousand sentences."""
 MOST_ROWS = 65_536
 SCRATCH_ONLY = ("size", "initial_std", "sinusoids", "offset_heads", "word_start", "frequency_bias", "position_ratio")
 """Options that say how new weights start."""
@@ -157,7 +159,7 @@ def open_base(name: str | Path, *, root: Path | None = None) -> Base:
 
 
 def adapting(base: Base, **given: Any) -> PretrainingOptions:  # noqa: ANN401  the fields of the options
-    """Options for going on from an encoder: lower rate than from nothing, the dropout that it was made with.
+    """Options for going on from an encoder: lower rate and smaller steps than from nothing, its own dropout.
 
     Args:
         base: What to go on from.
@@ -173,7 +175,7 @@ def adapting(base: Base, **given: Any) -> PretrainingOptions:  # noqa: ANN401  t
                 remedy="Leave the option out",
             )
     rate = RATE * min(1.0, REFERENCE_WIDTH / base.width)
-    return PretrainingOptions(**{"learning_rate": rate, "dropout": base.dropout, **given})
+    return PretrainingOptions(**{"learning_rate": rate, "dropout": base.dropout, "batch_tokens": BATCH_TOKENS, **given})
 
 
 def _network_of(encoder: Encoder) -> Any:  # noqa: ANN401  a model of transformers

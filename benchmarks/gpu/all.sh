@@ -18,7 +18,7 @@ results=${RESULTS:-$place/results}
 export ANTICOLLAPSE_DATA=${ANTICOLLAPSE_DATA:-$PWD/$place/data} ANTICOLLAPSE_COMMIT=${COMMIT:-}
 export PYTHONPATH=$PWD${PYTHONPATH:+:$PYTHONPATH} HF_HUB_OFFLINE=1 PYTHONUNBUFFERED=1 TQDM_DISABLE=1
 python=${PYTHON:-python3}
-for old in run-en run-zh studies cured; do
+for old in run-en run-zh studies adapted cured; do
     # Resumed with other options it would be refused, and then be taken for what was asked for.
     [ -e "$place/$old" ] && echo "$place/$old is there from another call: delete it first" && exit 2
 done
@@ -63,8 +63,10 @@ study ladder 5 "${JOBS:-11}" --steps 360 --with-cures & ladder=$!
 study queue 3 "${QUEUE_JOBS:-4}" --steps 180 & queue=$!
 (
     export OMP_NUM_THREADS=1
-    "$python" -m anticollapse train sbert-simcse --backbone raw-mini --pairs stsb:train --dev stsb:dev --epochs 4 \
-        --learning-rate 2e-4 --patience 0 --threads 1 --output "$place/cured" > "$logs/cured.out" 2>&1 &&
+    "$python" -m anticollapse pretrain --from raw-mini --text stsb:train --passes 10 --batch-tokens 4096 \
+        --threads 1 --output "$place/adapted" > "$logs/cured.out" 2>&1 &&
+        "$python" -m anticollapse train sbert --backbone "$place/adapted" --pairs stsb:train --dev stsb:dev \
+            --epochs 4 --learning-rate 2e-4 --threads 1 --output "$place/cured" >> "$logs/cured.out" 2>&1 &&
         # In half precision, as machines may give back small files only.
         "$python" benchmarks/embed.py "$place/cured" --name cured-mini --backbone raw-mini --pairs stsb \
             >> "$logs/cured.out" 2>&1 &&

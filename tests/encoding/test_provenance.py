@@ -56,7 +56,9 @@ def test_where_it_comes_from(trained):
     (folder / "training.json").write_text('{"variant": 1, "data": {}, "backbone": {}}')
     assert origin("mine", folder) == ""
     embedded = origin("cured-mini", checkpoint_root() / "cured-mini")
-    assert embedded == "cured-mini is raw-mini after Sentence-BERT + SimCSE, trained on stsb:train."
+    assert embedded == (
+        "cured-mini is raw-mini, pre-trained further on stsb:train, then trained as Sentence-BERT on stsb:train."
+    )
 
 
 def test_what_was_pre_trained_further_is_said(trained, tmp_path):

@@ -148,7 +148,8 @@ def test_a_file_without_a_head_starts_one_and_says_so(toy, text, tmp_path):
 
 
 def test_rates_fall_with_the_width_and_new_weights_options_are_refused(base, monkeypatch):
-    assert adapting(base, tokens=1).learning_rate == 3e-4
+    assert (adapting(base, tokens=1).learning_rate, adapting(base, tokens=1).batch_tokens) == (3e-4, 1024)
+    assert adapting(base, tokens=1, batch_tokens=512).batch_tokens == 512
     with pytest.raises(OptionError, match="--word-start is for new weights"):
         adapting(base, tokens=1, word_start="random")
     monkeypatch.setattr(base.encoder.transformer.auto_model.config, "hidden_size", 768)
