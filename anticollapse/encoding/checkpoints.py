@@ -119,6 +119,13 @@ def _resolve(text: str, root: Path, *, confined: bool) -> Path | str:
             return run
     if HUB_NAME.fullmatch(text) and "/" in text:
         return text
+    base, plus, cure = text.partition("+")
+    if plus and _encoder_in(root / base) is not None:
+        # Training starts from weights; a cure behind a name is fitted when vectors are judged.
+        raise EncoderError(
+            f'here "{text[:200]}" cannot be used, as its cure would have to be fitted first',
+            remedy=f"Save it (anticollapse cure {cure[:80]} {base} --text … --output DIR) and name DIR",
+        )
     raise EncoderError(f'there is no encoder called "{text[:200]}"', remedy=_known(root))
 
 

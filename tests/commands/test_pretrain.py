@@ -186,6 +186,7 @@ def test_of_a_named_set_the_training_part_is_read(capsys, tmp_path):
     ("arguments", "message"),
     [
         (["--from", "nothing-here"], "there is no encoder called"),
+        (["--from", "raw-mini+whitening:k=9"], "Save it (anticollapse cure whitening:k=9 raw-mini --text"),
         (["--from", "raw-mini", "--size", "mini"], "--size is for new weights"),
         (["--from", "raw-mini", "--vocabulary", "500"], "raw-mini has a vocabulary"),
         (["--from", "raw-mini", "--text", "stsb:nope"], "stsb"),
