@@ -7,6 +7,7 @@ import dataclasses
 import shlex
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ from anticollapse.data import PairSet, load_pairs
 from anticollapse.data.language import mostly_chinese
 from anticollapse.data.readers import TABLES
 from anticollapse.data.sources import SOURCES
-from anticollapse.errors import DataError, OptionError
+from anticollapse.errors import AntiCollapseError, DataError, OptionError
 from anticollapse.wording import count
 
 if TYPE_CHECKING:
@@ -65,7 +66,11 @@ def add_parser(subparsers: Subparsers) -> None:
     needed.add_argument("--output", type=Path, metavar="DIR", help="the run's folder; the encoder goes to DIR/model")
     needed.add_argument("--prepare", type=Path, metavar="FILE", help="only tokenise and compress the text to FILE")
     needed.add_argument("--share", type=float, help="part of the lines that is kept, 0 to 1 (default 1)")
-    needed.add_argument("--language", choices=tuple(DEV_SETS), help="language of the text (default en)")
+    needed.add_argument(
+        "--language",
+        choices=tuple(DEV_SETS),
+        help="of the text (default: zh where most letters are Chinese, else en)",
+    )
     needed.add_argument("--vocabulary", type=int, metavar="N", help=f"entries (default {VOCABULARY})")
     needed.add_argument(
         "--licence",
@@ -101,7 +106,14 @@ def run(args: argparse.Namespace) -> int:
         raise OptionError("the place for the result is missing or stated twice", remedy="Give --output or --prepare")
     if args.prepare is not None:
         return _prepare(args)
-    return _train(args)
+    new = not args.output.exists()
+    try:
+        return _train(args)
+    except AntiCollapseError:
+        if new:
+            with suppress(OSError):  # what is refused leaves no empty folder; one with something in it stays
+                args.output.rmdir()
+        raise
 
 
 def _prepare(args: argparse.Namespace) -> int:
@@ -152,6 +164,8 @@ def _train(args: argparse.Namespace) -> int:
                 progress(int(PERMILLE * event.values["share"]), PERMILLE)
             elif event.kind == "evaluation" and not args.json:
                 print(_line(event), file=sys.stderr)
+            elif event.kind == "notice" and not args.json:
+                _say(str(event.values["text"]))
 
         result = pretrain(
             text,
@@ -197,6 +211,7 @@ def _corpus(args: argparse.Namespace, base: Base | None) -> tuple[Corpus | Calla
     Reading takes minutes, so all else that may be wrong is looked at first.
     """
     from anticollapse.pretraining import is_corpus, load_corpus, prepare_corpus
+    from anticollapse.pretraining.text import first_lines
 
     if not args.text:
         raise OptionError("there is no text", remedy="Give --text FILE")
@@ -209,10 +224,13 @@ def _corpus(args: argparse.Namespace, base: Base | None) -> tuple[Corpus | Calla
             raise OptionError("prepared tokens stand alone", remedy="Give one prepared file, or only texts")
         corpus = _as_asked(load_corpus(files[0]), args)
         return corpus, corpus.facts["language"]  # prepared text knows its language
-    sentences = [sentence for table in tables for sentence in load_pairs(table, **reading_from(args)).sentences]
-    language = args.language or ("zh" if sentences and mostly_chinese(sentences) else ENGLISH)
+    found = [load_pairs(table, **reading_from(args)) for table in tables]
+    sentences = [sentence for pairs in found for sentence in pairs.sentences]
+    language = args.language or ("zh" if mostly_chinese(sentences or first_lines(files)) else ENGLISH)
 
     def read() -> Corpus:
+        for pairs in found if not args.json else ():
+            _say(" ".join([f"{pairs.name}: {count(len(pairs.sentences), 'different sentence')}.", *pairs.notes]))
         with progress_bar("tokenising", unit="lines") as progress:
             return prepare_corpus(
                 files,
@@ -272,7 +290,7 @@ def _dev_pairs(asked: str | None, language: str) -> PairSet | None:
     except DataError as error:
         if asked is not None:
             raise
-        print(f"anticollapse: measured on held-out text only: {error}", file=sys.stderr)
+        _say(f"Measured on held-out text only, as --dev names no other pairs: {error}")
         return None
     if not pairs.labelled:
         raise OptionError(f"the pairs of {name} have no scores", remedy=f"Give graded pairs, or --dev {NONE}")
@@ -286,16 +304,21 @@ def describe(result: PretrainingResult) -> str:
     speed = f", {record['tokens_per_second']:,.0f} tokens/s" if record["tokens_per_second"] else ""
     if record["mfu"] is not None:
         speed += f", {100 * record['mfu']:.1f} % of the device's peak"
+    before, state = record["before"], "as it is" if record["from"] else "raw"
+
+    def start(measure: str, times: int, digits: int) -> str:
+        return f"{times * before[measure]:.{digits}f} → " if before else ""
+
     lines = [
         f"{ended}: {record['steps']:,} steps, {record['tokens']:,} tokens in {record['seconds'] / 60:.1f} minutes on "
         f"{record['device']}{speed}.",
-        f"  held-out masked tokens: loss {measures['held_out_loss']:.3f}, {100 * measures['held_out_accuracy']:.1f} % "
-        "right",
+        f"  held-out masked tokens: loss {start('held_out_loss', 1, 3)}{measures['held_out_loss']:.3f}, "
+        f"{start('held_out_accuracy', 100, 1)}{100 * measures['held_out_accuracy']:.1f} % right",
     ]
     if measures["dev_spearman"] is not None:
         lines.append(
-            f"  {record['dev']['name']}: Spearman × 100 {measures['dev_spearman']:.1f} raw, mean cosine of unrelated "
-            f"sentences {measures['mean_unrelated_cosine']:.2f}"
+            f"  {record['dev']['name']}: Spearman × 100 {measures['dev_spearman']:.1f} {state}, mean cosine of "
+            f"unrelated sentences {measures['mean_unrelated_cosine']:.2f}"
         )
     lines.append(f"The encoder is in {result.model}.")
     return "\n".join(lines)
@@ -318,5 +341,6 @@ def _line(event: Event) -> str:
 
 def _command_line() -> list[str]:
     """What was asked for, with files by name: a card is read elsewhere."""
-    parts = [Path(part).name if "/" in part else part for part in sys.argv[1:]]
+    # A name on the Hub has a slash as well, and is no path here.
+    parts = [Path(part).name if "/" in part and Path(part).exists() else part for part in sys.argv[1:]]
     return parts if parts[:1] == ["pretrain"] else ["pretrain", *parts]

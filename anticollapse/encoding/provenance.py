@@ -17,6 +17,8 @@ SHOWN = 80
 """Characters of a name in a record that are shown."""
 TRAINING_RECORD = "training.json"
 """In the folder of a trained encoder: what it is and how it was made, for programs."""
+SETTINGS = ("minutes", "tokens", "passes", "batch_tokens", "learning_rate", "mask_rate", "dropout", "seed")
+"""What a record keeps of how its backbone was pre-trained further; zero stands for none."""
 PRETRAINING_RECORD = "pretraining.json"
 """The same in the folder of a pre-trained one."""
 
@@ -50,25 +52,29 @@ def origin(name: str, folder: Path | str) -> str:
     return f"{name} is {start or str(backbone.get('name'))[:SHOWN] + f' after {title}, trained'} on {trained_on}."
 
 
-def further(folder: Path | str) -> dict[str, str]:
+def further(folder: Path | str) -> dict[str, Any]:
     """From which encoder one was pre-trained further, on what, and by which command; empty for any other.
 
     Args:
         folder: Of the encoder; a Hub name says nothing.
 
     Returns:
-        ``name`` and ``digest`` of the encoder that it started from, ``on`` and ``command``.
+        ``name`` and ``digest`` of the encoder that it started from, ``on``, ``command``, and the ``settings`` that were
+        in force, as defaults change.
     """
     record = _read(folder, PRETRAINING_RECORD)
     start, data = record.get("from"), record.get("data")
     if not isinstance(start, dict) or not isinstance(data, dict):
         return {}
+    options = record.get("options")
+    known = {**(options if isinstance(options, dict) else {}), "batch_tokens": record.get("batch_tokens")}
     on = ", ".join(str(part) for part in data.get("files", ()))
     return {
         "name": str(start.get("name")),
         "digest": str(start.get("digest")),
         "on": on,
         "command": str(record.get("command")),
+        "settings": {key: known[key] for key in SETTINGS if known.get(key)},
     }
 
 

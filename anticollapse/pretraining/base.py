@@ -33,6 +33,7 @@ MOST_ROWS = 65_536
 SCRATCH_ONLY = ("size", "initial_std", "sinusoids", "offset_heads", "word_start", "frequency_bias", "position_ratio")
 """Options that say how new weights start."""
 HEAD = "cls.predictions."
+DROPOUTS = ("hidden_dropout_prob", "attention_probs_dropout_prob")
 
 
 @dataclass(frozen=True)
@@ -77,16 +78,17 @@ class Base:
     def _config(self) -> Any:  # noqa: ANN401  configurations of transformers are untyped
         return _network_of(self.encoder).config
 
-    def network(self, dropout: float, seed: int) -> tuple[BertForMaskedLM, bool]:
+    def network(self, dropout: float | None, seed: int) -> tuple[BertForMaskedLM, bool]:
         """The network in our order, and whether its file holds a head for masked tokens; else that starts anew.
 
         Args:
-            dropout: In the training.
+            dropout: In the training; None leaves what the configuration says.
             seed: Of a head that starts anew.
 
         Raises:
             EncoderError: If the weights cannot be read.
         """
+        others: dict[str, Any] = {} if dropout is None else dict.fromkeys(DROPOUTS, dropout)
         try:
             with quiet_transformers(), torch.random.fork_rng(devices=[]):
                 torch.manual_seed(seed)
@@ -95,8 +97,7 @@ class Base:
                     dtype=torch.float32,
                     output_loading_info=True,
                     local_files_only=True,
-                    hidden_dropout_prob=dropout,
-                    attention_probs_dropout_prob=dropout,
+                    **others,
                 )
         except (OSError, ValueError, RuntimeError) as error:
             raise EncoderError(f"the weights of {self.encoder.name} cannot be read ({error})") from error
@@ -118,7 +119,7 @@ class Base:
         with no_progress_bar():
             self.encoder.model.save(str(folder), create_model_card=False)
         part = folder / _part_of(folder)
-        write_network(part, own, self.dropout)
+        write_network(part, own, *(float(getattr(self._config, name)) for name in DROPOUTS))
         file = part / "sentence_bert_config.json"
         settings = json.loads(file.read_text(encoding="utf-8"))
         # The file has no pooler: without this word loading would add one with random weights.
@@ -136,6 +137,13 @@ def open_base(name: str | Path, *, root: Path | None = None) -> Base:
     Raises:
         EncoderError: If it cannot be loaded, or is no BERT with nothing but pooling after it.
     """
+    if "+" in str(name) and not Path(name).exists():
+        # What would help elsewhere, to save it with its cure, would be refused below.
+        bare = str(name).split("+")[0]
+        raise EncoderError(
+            f'pre-training cannot go on from "{name}", as a cure is fitted to the vectors of an encoder as it is',
+            remedy=f"Go on from {bare}, and fit the cure again afterwards",
+        )
     encoder = load_encoder(name, root=root, device="cpu")
     for module in list(encoder.model)[1:]:
         if not isinstance(module, Pooling | Normalize):
@@ -207,11 +215,13 @@ def _vocabulary(encoder: Encoder, rows: int) -> tuple[str, Tensor]:
     if rows > MOST_ROWS:
         raise EncoderError(f"{encoder.name} has {rows:,} entries, more than {MOST_ROWS:,}")
     first = [int(own.convert_tokens_to_ids(name)) for name in names]
-    order = first + sorted(set(range(rows)) - set(first))
-    ours = {old: new for new, old in enumerate(order)}
     vocabulary = content["model"]["vocab"]
     added = content.get("added_tokens", [])
-    if any(number >= rows for number in [*vocabulary.values(), *(token["id"] for token in added)]):
+    named = {*vocabulary.values(), *(token["id"] for token in added)}
+    # Rows without a token come last: the numbers of tokens are then those below their count.
+    order = first + sorted(named - set(first)) + sorted(set(range(rows)) - named - set(first))
+    ours = {old: new for new, old in enumerate(order)}
+    if any(number >= rows for number in named):
         raise EncoderError(
             f"{encoder.name} has more tokens than rows in its word table", remedy="The encoder is damaged"
         )

@@ -127,6 +127,7 @@ def prepare_corpus(
     facts = {
         "files": names,
         "language": language,
+        "vocabulary_given": bool(tokenizer),
         "vocabulary_asked": vocabulary or chosen.get_vocab_size(),  # a small text gives fewer
         "lines": len(kept),
         "lines_in_files": len(lines),

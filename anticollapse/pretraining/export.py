@@ -64,16 +64,16 @@ def write_new(folder: Path, model: BertForMaskedLM, tokenizer: str, dropout: flo
         tokenizer: As JSON.
         dropout: What the configuration says, for fine-tuning.
     """
-    write_network(folder, model, dropout)
+    write_network(folder, model, dropout, dropout)
     _write_tokenizer(folder, tokenizer)
     _write_modules(folder, model.config.hidden_size)
 
 
-def write_network(folder: Path, model: BertForMaskedLM, dropout: float) -> None:
-    """Write weights in half precision and the configuration, with this dropout."""
+def write_network(folder: Path, model: BertForMaskedLM, dropout: float, attention_dropout: float) -> None:
+    """Write weights in half precision and the configuration, with these dropouts."""
     half = copy.deepcopy(model).cpu()
     half.half()  # type: ignore[no-untyped-call]
-    half.config.hidden_dropout_prob = half.config.attention_probs_dropout_prob = dropout
+    half.config.hidden_dropout_prob, half.config.attention_probs_dropout_prob = dropout, attention_dropout
     with no_progress_bar():
         half.save_pretrained(folder)
     for file in folder.glob("*.safetensors"):
@@ -157,7 +157,7 @@ def card(record: Mapping[str, Any]) -> str:
     unfinished = "" if record["status"] == "done" else f" **Unfinished: {100 * record['progress']:.0f} % of the run.**"
     lines = [
         "---",
-        f"license: {_cell(record['licence']) or 'other'}",
+        f"license: {(_cell(record['licence']) or 'other') if base is None else 'other'}",
         f"language: {data['language']}",
         "library_name: sentence-transformers",
         "pipeline_tag: sentence-similarity",
@@ -173,9 +173,12 @@ def card(record: Mapping[str, Any]) -> str:
         f'encoder = SentenceTransformer("{MODEL}")  # this folder',
         "```",
         "",
+        "Loading prints that the masked-language-model head is left aside (`UNEXPECTED`): sentence vectors do not need "
+        "it.",
+        "",
         "## Measured",
         "",
-        *_measures(measures, record["dev"]),
+        *_measures(measures, record["dev"], record.get("before"), "raw" if base is None else "as it is"),
         "",
         "## Made from",
         "",
@@ -205,9 +208,7 @@ def card(record: Mapping[str, Any]) -> str:
         "seed": options["seed"],
         "weights": "stored in half precision, computed in float32 (`dtype` in `config.json`)",
         "versions": ", ".join(f"{name} {number}" for name, number in record["versions"].items()),
-        "licence": f"text {record['licence']}; the weights are shared under the same terms"
-        if record["licence"]
-        else "that of the text, not stated",
+        "licence": _licence(record),
     }
     lines += [f"| {name} | {_cell(value)} |" for name, value in facts.items()]
     if record["command"]:
@@ -215,6 +216,13 @@ def card(record: Mapping[str, Any]) -> str:
     if record["notes"]:
         lines += ["", *(f"- {note}" for note in record["notes"])]
     return "\n".join(lines) + "\n"
+
+
+def _licence(record: Mapping[str, Any]) -> str:
+    base, text = record.get("from"), record["licence"]
+    if base is not None:
+        return f"text {text or 'not stated'}; the weights are also under the terms of {base['name']}"
+    return f"text {text}; the weights are shared under the same terms" if text else "that of the text, not stated"
 
 
 def _title(record: Mapping[str, Any]) -> str:
@@ -237,15 +245,20 @@ def _what(record: Mapping[str, Any]) -> str:
     )
 
 
-def _measures(measures: Mapping[str, Any], dev: Mapping[str, Any]) -> list[str]:
+def _measures(
+    measures: Mapping[str, Any], dev: Mapping[str, Any], before: Mapping[str, Any] | None, state: str
+) -> list[str]:
     loss, accuracy = _number(measures["held_out_loss"], 3), _number(100 * measures["held_out_accuracy"], 1)
+    if before is not None:
+        loss = f"{_number(before['held_out_loss'], 3)} → {loss}"
+        accuracy = f"{_number(100 * before['held_out_accuracy'], 1)} → {accuracy}"
     rows = [
         ("masked-token loss on held-out text, nats", loss),
         ("masked-token accuracy on held-out text, %", accuracy),
     ]
     if measures["dev_spearman"] is not None or measures["mean_unrelated_cosine"] is not None:
         rows += [
-            (f"Spearman × 100 on {dev['name']} ({dev['n']:,} pairs), raw", _number(measures["dev_spearman"], 1)),
+            (f"Spearman × 100 on {dev['name']} ({dev['n']:,} pairs), {state}", _number(measures["dev_spearman"], 1)),
             ("mean cosine of unrelated sentences there", _number(measures["mean_unrelated_cosine"], 2)),
             ("mean cosine of the pairs with score ≤ 1", _number(measures["mean_cosine_low"], 2)),
         ]

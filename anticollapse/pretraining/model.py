@@ -62,7 +62,9 @@ class MaskedLanguageModel(nn.Module):
     def forward(self, ids: Tensor, segments: Tensor, positions: Tensor, places: Tensor, labels: Tensor) -> Tensor:
         """Mean cross-entropy at the places; arguments as for :meth:`logits`, ``labels`` of shape (K,)."""
         logits = self.logits(ids, segments, positions, places)
-        return F.cross_entropy(logits.float(), labels, ignore_index=IGNORED)
+        loss = F.cross_entropy(logits.float(), labels, ignore_index=IGNORED, reduction="sum")
+        # A batch of nothing but unknown tokens has no labels: its mean would be no number, and end the run.
+        return loss / (labels != IGNORED).sum().clamp(min=1)
 
 
 def build_model(options: PretrainingOptions, vocabulary: int) -> BertForMaskedLM:

@@ -23,7 +23,8 @@ class Position:
         places: Places computed, padding counted.
         seconds: Time of the steps, over all parts; evaluations, checkpoints and compilation are not counted.
         evaluations: Done so far.
-        loss: Mean loss of the steps since the last look, or of the look before.
+        loss: Running mean of the loss.
+        looks: How often the loss was looked at.
         place: Of the next batch.
     """
 
@@ -33,6 +34,7 @@ class Position:
     seconds: float = 0.0
     evaluations: int = 0
     loss: float = 0.0
+    looks: int = 0
     place: Place = dataclasses.field(default_factory=Place)
 
     def to_json(self) -> dict[str, Any]:

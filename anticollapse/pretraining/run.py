@@ -15,7 +15,7 @@ from transformers import BertForMaskedLM
 
 from anticollapse.data import PairSet
 from anticollapse.encoding import bfloat16_supported, device_name
-from anticollapse.errors import OptionError, TrainingError
+from anticollapse.errors import DataError, OptionError, TrainingError
 from anticollapse.pretraining.base import Base
 from anticollapse.pretraining.cooccurrence import start_bias, start_words
 from anticollapse.pretraining.corpus import Corpus, load_corpus, save_corpus
@@ -34,6 +34,7 @@ from anticollapse.pretraining.options import (
 )
 from anticollapse.pretraining.packing import LONG_ROW, SHORT_ROW
 from anticollapse.pretraining.position import Position, PretrainingResult, Status
+from anticollapse.pretraining.vocabulary import SPECIAL
 from anticollapse.training import checkpoint
 from anticollapse.training.checkpoint import Checkpoint
 from anticollapse.training.export import versions
@@ -51,6 +52,9 @@ MODEL_PART, OPTIMIZER_PART = "model.", "optimizer."
 LOOK_EVERY_GPU = 50
 """Steps between two looks at loss and clock on a GPU: a look makes the host wait."""
 PROGRESS_SECONDS = 0.5
+FROM = "encoder to go on from"
+UNKNOWN = 0.1
+"""Share of unknown tokens from which on the record says so."""
 
 
 def pretrain(
@@ -132,15 +136,23 @@ class Run:
         self.bfloat16 = options.precision == "bfloat16" or (options.precision == "auto" and bfloat16_supported(device))
         self.look_every = LOOK_EVERY_GPU if on_gpu else 1
         self.digest = corpus.digest
+        if not (corpus.ids >= len(SPECIAL)).any():
+            raise DataError("no token of the text is known to the vocabulary", remedy="Give text in its language")
         self.has_head = False
+        self.before: dict[str, float | int | None] | None = None
         if base is not None:
             if corpus.tokenizer != base.tokenizer:
                 raise OptionError(
                     f"the tokens were not prepared with the vocabulary of {base.encoder.name}",
                     remedy="Give the text itself, or tokens prepared with the same --from",
                 )
-            bert, self.has_head = base.network(options.dropout, options.seed)
+            given = None if options.dropout == base.dropout else options.dropout
+            bert, self.has_head = base.network(given, options.seed)
         else:
+            if corpus.facts.get("vocabulary_given"):
+                raise OptionError(
+                    "the tokens were prepared with an encoder's vocabulary", remedy="Give the same --from"
+                )
             bert = build_model(options, corpus.vocabulary_size)
             if saved is None:
                 self._start_from_text(bert)
@@ -158,7 +170,11 @@ class Run:
             (output / METRICS).unlink(missing_ok=True)
             torch.manual_seed(options.seed)  # dropout
             save_corpus(corpus, output / TOKENS, compress=False)
+            if base is not None:
+                self.before = held_out(self.model, corpus, options, device, bfloat16=self.bfloat16).to_json()
             self._say("start", **self._facts())
+            for note in self._notes():
+                self._say("notice", text=note)
         else:
             self._restore(saved)
         self.stepper = Stepper(
@@ -187,6 +203,12 @@ class Run:
 
     def _restore(self, saved: Checkpoint) -> None:
         known, asked = saved.state["identity"], self._identity()
+        if known.get(FROM) != asked.get(FROM):  # first, as options follow from it
+            raise OptionError(
+                "the run in this folder was started with another encoder to go on from, or with none",
+                where=str(self.output),
+                remedy="Resume with the same --from, or choose another folder",
+            )
         for name in [*asked, *(name for name in known if name not in asked)]:
             before, now = known.get(name), asked.get(name)
             if before != now:
@@ -203,8 +225,21 @@ class Run:
         checkpoint.restore_random_state(saved.tensors["random"], self.device)
         self.at = Position.from_json(saved.state["position"])
         self.bfloat16 = bool(saved.state["bfloat16"])
+        self.before = saved.state.get("before")
         self.journal.rewind(self.at.step)
         self._say("notice", text=f"Resumed after step {self.at.step:,}.")
+
+    def _notes(self) -> list[str]:
+        notes = []
+        if self.base is not None and not self.has_head:
+            notes.append(
+                f"The file of {self.base.encoder.name} has no head for masked tokens; that starts at random, so the "
+                "loss starts high and the first passes go into the head."
+            )
+        share = self.corpus.facts["unknown_share"]
+        if share > UNKNOWN:
+            notes.append(f"{100 * share:.0f} % of the tokens are unknown to the vocabulary; these teach nothing.")
+        return notes
 
     def _identity(self) -> dict[str, Any]:
         """What must be the same for a run to go on."""
@@ -213,7 +248,7 @@ class Run:
             del options["passes"]  # runs of older versions know no such option
         options["batch_tokens"] = self.batch_tokens
         known = {**{f"value of {k}": v for k, v in options.items()}, "text or vocabulary": self.digest}
-        return known if self.base is None else {**known, "encoder to go on from": self.base.encoder.digest}
+        return known if self.base is None else {FROM: self.base.encoder.digest, **known}
 
     @property
     def progress(self) -> float:
@@ -308,8 +343,10 @@ class Run:
                     "is intact",
                 )
             # The loss of one small batch says little: a running mean over about 100 looks on a CPU, 2 on a GPU.
-            keep = 0.99 if self.look_every == 1 else 0.5
-            self.at.loss = loss if not self.at.loss else keep * self.at.loss + (1 - keep) * loss
+            # A plain mean until there are so many, or a short run would end with the loss that it began with.
+            self.at.looks += 1
+            keep = min(0.99 if self.look_every == 1 else 0.5, 1 - 1 / self.at.looks)
+            self.at.loss = keep * self.at.loss + (1 - keep) * loss
             self.loss_sum.zero_()
             self.loss_steps = 0
         now = time.perf_counter()
@@ -352,6 +389,7 @@ class Run:
         tensors |= {OPTIMIZER_PART + name: value for name, value in moments.items()}
         tensors["random"] = checkpoint.random_state(self.device)
         state = {"identity": self._identity(), "bfloat16": self.bfloat16, "position": self.at.to_json()}
+        state["before"] = self.before
         checkpoint.save(self.output / LAST, tensors, state)
         self.checkpointed = time.perf_counter()
 
@@ -407,5 +445,6 @@ class Run:
             "engine": self.stepper.engine,
             "loss": at.loss,
             "measures": measured.to_json(),
-            "notes": [],
+            "before": self.before,
+            "notes": self._notes(),
         }

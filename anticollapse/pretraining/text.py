@@ -7,6 +7,7 @@ import gzip
 import lzma
 import zlib
 from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import IO, Any
 
@@ -33,6 +34,19 @@ def read_lines(files: Sequence[Path]) -> list[str]:
     if not lines:
         raise DataError("there is no text", where=", ".join(map(str, files)))
     return lines
+
+
+def first_lines(files: Sequence[Path], most: int = 200) -> list[str]:
+    """The first lines of the first file, as :func:`read_lines` gives them.
+
+    Args:
+        files: As there.
+        most: Lines at most.
+
+    Raises:
+        DataError: As there.
+    """
+    return list(islice(_lines_of(files[0]), most)) if files else []
 
 
 def _lines_of(file: Path) -> Iterator[str]:
@@ -79,7 +93,10 @@ def hold_out(lines: Sequence[str]) -> tuple[list[str], list[str]]:
     for line in lines:
         (held if zlib.crc32(line.encode()) < limit else train).append(line)
     if not train or not held:
-        raise DataError(f"{len(lines):,} lines are too few to train on some and measure on others")
+        raise DataError(
+            f"{len(lines):,} lines are too few to train on some and measure on others",
+            remedy="Give some dozens at least",
+        )
     return train, held
 
 

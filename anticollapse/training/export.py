@@ -206,7 +206,8 @@ def _backbone(found: Mapping[str, Any]) -> str:
     if not before:
         return text
     start = f"{before['name']} (SHA-256 {before['digest'][:16]}…)"
-    return f"{text}, which is {start} pre-trained further on {before['on']}: `{before['command']}`"
+    settings = ", ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in before["settings"].items())
+    return f"{text}, which is {start} pre-trained further on {before['on']} ({settings})"
 
 
 def _measures(record: Mapping[str, Any]) -> list[str]:

@@ -67,7 +67,7 @@ def test_prepared_text_knows_its_language(text, tmp_path, capsys, monkeypatch):
     )
     assert main(["pretrain", "--text", str(tokens), "--output", str(tmp_path / "run"), "--tokens", "1000", *SMALL]) == 0
     assert asked == [("stsb-zh", {"split": "dev"})]
-    assert "measured on held-out text only" in capsys.readouterr().err  # and the run goes on
+    assert "Measured on held-out text only" in capsys.readouterr().err  # and the run goes on
     assert "language: zh" in (tmp_path / "run" / "model" / "README.md").read_text(encoding="utf-8")
 
 
@@ -125,6 +125,7 @@ def test_errors_are_one_line_and_exit_2(arguments, message, text, tmp_path, caps
     said = capsys.readouterr().err.strip()
     assert message in said
     assert len(said.splitlines()) == 1
+    assert not places["new"].exists()
 
 
 @pytest.mark.parametrize("arguments", [["--language", "xx"], ["--tokens", "many"], ["--engine", "steam"]])
@@ -173,6 +174,31 @@ def test_going_on_from_an_encoder_on_the_sentences_of_a_table(raw_mini, tmp_path
     assert main(["doctor", str(place / "model"), "--pairs", "demo:dev"]) == 0
 
 
+def test_what_the_encoder_cannot_read_and_lacks_is_said(tmp_path, capsys):
+    """Chinese text under an English encoder whose file has no head for masked tokens."""
+    text = tmp_path / "zh.txt"
+    text.write_text("\n".join(f"今天天气很好我们去公园散步看见第{i}只鸟" for i in range(150)), encoding="utf-8")
+    command = [
+        "pretrain",
+        "--from",
+        "cured-mini",
+        "--text",
+        str(text),
+        "--output",
+        str(tmp_path / "run"),
+        "--dev",
+        "none",
+    ]
+    assert main([*command, "--tokens", "500", "--evaluations", "1", "--batch-tokens", "512", "--device", "cpu"]) == 0
+    said = capsys.readouterr()
+    assert "has no head for masked tokens" in said.err
+    assert "% of the tokens are unknown to the vocabulary" in said.err
+    assert " → " in said.out
+    record = json.loads((tmp_path / "run" / "model" / "pretraining.json").read_text())
+    assert record["data"]["language"] == "zh"
+    assert len(record["notes"]) == 2
+
+
 def test_of_a_named_set_the_training_part_is_read(capsys, tmp_path):
     """Never dev or test, on which encoders are judged."""
     tokens = tmp_path / "demo.tokens"
@@ -186,7 +212,7 @@ def test_of_a_named_set_the_training_part_is_read(capsys, tmp_path):
     ("arguments", "message"),
     [
         (["--from", "nothing-here"], "there is no encoder called"),
-        (["--from", "raw-mini+whitening:k=9"], "Save it (anticollapse cure whitening:k=9 raw-mini --text"),
+        (["--from", "raw-mini+whitening:k=9"], "Go on from raw-mini, and fit the cure again afterwards"),
         (["--from", "raw-mini", "--size", "mini"], "--size is for new weights"),
         (["--from", "raw-mini", "--vocabulary", "500"], "raw-mini has a vocabulary"),
         (["--from", "raw-mini", "--text", "stsb:nope"], "stsb"),

@@ -64,10 +64,14 @@ def test_where_it_comes_from(trained):
 def test_what_was_pre_trained_further_is_said(trained, tmp_path):
     """Of such an encoder itself, and of one that was trained from it."""
     start = {"from": {"name": "raw", "digest": "d" * 64}, "data": {"files": ["a.csv", "b.txt"]}, "command": "do it"}
+    start |= {"options": {"passes": 3.0, "tokens": 0, "size": "mini", "batch_tokens": 0}, "batch_tokens": 1024}
     (tmp_path / "more").mkdir()
     (tmp_path / "more" / "pretraining.json").write_text(json.dumps(start))
     found = further(tmp_path / "more")
-    assert found == {"name": "raw", "digest": "d" * 64, "on": "a.csv, b.txt", "command": "do it"}
+    assert found == {
+        "name": "raw", "digest": "d" * 64, "on": "a.csv, b.txt", "command": "do it",
+        "settings": {"passes": 3.0, "batch_tokens": 1024},
+    }  # fmt: skip
     assert origin("more", tmp_path / "more") == "more is raw, pre-trained further on a.csv, b.txt."
     record = {"variant": {"title": "T"}, "backbone": {"name": "x/model", "further": found}, "data": {"name": "my.csv"}}
     (trained[0] / "training.json").write_text(json.dumps(record))

@@ -14,8 +14,16 @@ from tokenizers import Tokenizer
 from transformers import BertConfig, BertForMaskedLM, BertModel, BertTokenizer, RobertaConfig, RobertaModel
 
 from anticollapse.encoding import load_encoder
-from anticollapse.errors import EncoderError, OptionError
-from anticollapse.pretraining import PretrainingOptions, adapting, open_base, prepare_corpus, pretrain
+from anticollapse.errors import DataError, EncoderError, OptionError
+from anticollapse.pretraining import (
+    PretrainingOptions,
+    adapting,
+    load_corpus,
+    open_base,
+    prepare_corpus,
+    pretrain,
+    save_corpus,
+)
 from anticollapse.pretraining.corpus import tokenise
 from anticollapse.pretraining.evaluation import held_out
 from anticollapse.pretraining.model import MaskedLanguageModel
@@ -31,14 +39,16 @@ def bert_folder(folder, toy, *, head=True, positions=256, cased=False):
     words = list(json.loads(toy.tokenizer)["model"]["vocab"])[5:]
     vocabulary = [words[0], *reversed(words[1:]), *SPECIAL]
     folder.mkdir(parents=True)
-    tokenizer = BertTokenizer(vocab={token: i for i, token in enumerate(vocabulary)}, do_lower_case=not cased)
+    # Rows without a token in the middle as well: [unused0] of the original BERT is there, others just leave them out.
+    numbers = {token: i + 4 * (i > 50) for i, token in enumerate(vocabulary)}
+    tokenizer = BertTokenizer(vocab=numbers, do_lower_case=not cased)
     tokenizer.save_pretrained(folder)
     torch.manual_seed(1)
     config = BertConfig(
-        vocab_size=len(vocabulary) + 3,  # some rows have no token, as where a table is padded to a round number
+        vocab_size=len(vocabulary) + 7,  # some rows have no token, as where a table is padded to a round number
         hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64,
-        max_position_embeddings=positions, pad_token_id=len(vocabulary) - 1, hidden_dropout_prob=0.2,
-        attention_probs_dropout_prob=0.2,
+        max_position_embeddings=positions, pad_token_id=numbers["[PAD]"], hidden_dropout_prob=0.2,
+        attention_probs_dropout_prob=0.05,
     )  # fmt: skip
     (BertForMaskedLM if head else BertModel)(config).save_pretrained(folder)
     return folder
@@ -87,15 +97,23 @@ def test_the_network_in_our_order_is_the_network(base, bert):
     torch.testing.assert_close(logits, expected[base.order])
 
 
-def test_what_was_not_trained_is_written_as_it_was(base, bert, tmp_path):
+@pytest.mark.parametrize("cased", [False, True])
+def test_what_was_not_trained_is_written_as_it_was(cased, toy, tmp_path):
+    bert = bert_folder(tmp_path / "bert", toy, cased=cased)
+    base = open_base(bert)
     model, _ = base.network(0.0, seed=0)
     base.write(tmp_path / "same", model)
     before, after = (load_encoder(folder, device="cpu") for folder in (bert, tmp_path / "same"))
     # Weights are stored in half precision.
     np.testing.assert_allclose(after.encode(SENTENCES).vectors, before.encode(SENTENCES).vectors, atol=5e-3)
     assert after.transformer.tokenizer.get_vocab() == before.transformer.tokenizer.get_vocab()
-    assert json.loads((tmp_path / "same" / "config.json").read_text())["hidden_dropout_prob"] == 0.2
-    assert type(SentenceTransformer(str(tmp_path / "same"))[0].auto_model) is BertModel
+    tokens = [[one.transformer.tokenizer.tokenize(line) for line in SENTENCES] for one in (before, after)]
+    assert tokens[0] == tokens[1]
+    assert ("[UNK]" in tokens[0][1]) == cased  # "My": the words of the toy text are in small letters
+    config = json.loads((tmp_path / "same" / "config.json").read_text())
+    assert (config["hidden_dropout_prob"], config["attention_probs_dropout_prob"]) == (0.2, 0.05)
+    # No pooler with random weights is added on loading.
+    assert SentenceTransformer(str(tmp_path / "same"))[0].auto_model.pooler is None
 
 
 def test_going_on_lowers_the_loss_and_leaves_an_encoder(base, text, tmp_path):
@@ -104,7 +122,9 @@ def test_going_on_lowers_the_loss_and_leaves_an_encoder(base, text, tmp_path):
     before = held_out(start, text, options, torch.device("cpu"), bfloat16=False)
     result = pretrain(text, output=tmp_path / "run", options=options, base=base, device="cpu")
     record = result.record
+    assert record["before"] == before.to_json()
     assert record["measures"]["held_out_loss"] < before.held_out_loss - 0.3
+    assert record["loss"] < before.held_out_loss  # a mean of the last steps, not of the first
     assert record["tokens"] == pytest.approx(2 * text.facts["tokens"], rel=0.1)
     assert record["from"]["digest"] == base.encoder.digest
     assert record["shape"]["width"] == 32
@@ -131,7 +151,7 @@ def test_stopped_and_resumed_is_the_same_and_wants_the_same_encoder(base, text, 
     other = open_base(bert_folder(tmp_path / "other", toy, head=False))
     with pytest.raises(OptionError, match="another encoder to go on from"):
         pretrain(None, output=tmp_path / "run", options=options, base=other, device="cpu", resume=True)
-    with pytest.raises(OptionError, match="another encoder to go on from"):
+    with pytest.raises(OptionError, match="prepared with an encoder's vocabulary"):
         pretrain(None, output=tmp_path / "run", options=options, device="cpu", resume=True)
     pretrain(None, output=tmp_path / "run", options=options, base=base, device="cpu", resume=True)
     weights = [(tmp_path / run / "model" / "model.safetensors").read_bytes() for run in ("whole", "run")]
@@ -154,6 +174,31 @@ def test_rates_fall_with_the_width_and_new_weights_options_are_refused(base, mon
         adapting(base, tokens=1, word_start="random")
     monkeypatch.setattr(base.encoder.transformer.auto_model.config, "hidden_size", 768)
     assert adapting(base, tokens=1).learning_rate == pytest.approx(1e-4)
+
+
+def test_prepared_tokens_know_that_they_are_an_encoders(base, text, tmp_path):
+    """Rows without a token do not make their file unreadable, and they are not taken for a vocabulary of our own."""
+    save_corpus(text, tmp_path / "base.tokens")
+    read = load_corpus(tmp_path / "base.tokens")
+    assert read.digest == text.digest
+    assert read.vocabulary_size == len(load_encoder(base.encoder.folder).transformer.tokenizer.get_vocab())
+    with pytest.raises(OptionError, match="prepared with an encoder's vocabulary"):
+        pretrain(read, output=tmp_path / "run", options=PretrainingOptions(tokens=1_000, size="1x32"), device="cpu")
+    options = adapting(base, tokens=1_000, **{**SMALL, "evaluations": 1})
+    assert pretrain(read, output=tmp_path / "run", options=options, base=base, device="cpu").status == "done"
+
+
+def test_a_batch_of_nothing_but_unknown_tokens_is_no_end(base):
+    model = MaskedLanguageModel(base.network(0.0, seed=0)[0])
+    ids = torch.tensor([[2, 1, 1, 3]])
+    loss = model(ids, torch.ones_like(ids), torch.arange(4)[None], torch.tensor([1, 2]), torch.tensor([-100, -100]))
+    assert float(loss.detach()) == 0.0
+
+
+def test_a_text_that_the_encoder_cannot_read_is_refused(base, tmp_path):
+    corpus = prepare_corpus([], language="zh", tokenizer=base.tokenizer, sentences=["天" * (i + 1) for i in range(200)])
+    with pytest.raises(DataError, match="no token of the text is known"):
+        pretrain(corpus, output=tmp_path / "run", options=adapting(base, tokens=1_000), base=base, device="cpu")
 
 
 def test_tokens_of_another_vocabulary_are_refused(base, toy, tmp_path):
