@@ -152,9 +152,22 @@ def remember_no_pooler(folder: Path, model: SentenceTransformer) -> None:
     Raises:
         OSError: The configuration cannot be written.
     """
-    file = folder / "sentence_bert_config.json"
     network = getattr(model[0], "auto_model", None)
-    if getattr(network, "pooler", ...) is None and file.exists():
+    if getattr(network, "pooler", ...) is None:
+        leave_pooler_out(folder)
+
+
+def leave_pooler_out(folder: Path) -> None:
+    """Say in the configuration of a saved transformer that its file has no pooler, whatever the network had.
+
+    Args:
+        folder: Of the transformer.
+
+    Raises:
+        OSError: The configuration cannot be written.
+    """
+    file = folder / "sentence_bert_config.json"
+    if file.exists():
         config = json.loads(file.read_text(encoding="utf-8"))
         config.setdefault("model_args", {})["add_pooling_layer"] = False
         file.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")

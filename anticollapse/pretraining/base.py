@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from sentence_transformers.sentence_transformer.modules import Normalize, Pooling
+from sentence_transformers.sentence_transformer.modules import Dropout, Normalize, Pooling
 from torch import Tensor
 from transformers import BertForMaskedLM, BertModel
 
 from anticollapse.encoding import Encoder, load_encoder
-from anticollapse.encoding.loading import quiet_transformers
+from anticollapse.encoding.loading import leave_pooler_out, quiet_transformers
 from anticollapse.errors import EncoderError, OptionError
-from anticollapse.pretraining.export import write_json, write_network
+from anticollapse.pretraining.export import write_network
 from anticollapse.pretraining.options import MAX_TOKENS, REFERENCE_WIDTH, PretrainingOptions
 from anticollapse.pretraining.vocabulary import PAD, SPECIAL
 from anticollapse.training.export import no_progress_bar
@@ -120,11 +120,7 @@ class Base:
             self.encoder.model.save(str(folder), create_model_card=False)
         part = folder / _part_of(folder)
         write_network(part, own, *(float(getattr(self._config, name)) for name in DROPOUTS))
-        file = part / "sentence_bert_config.json"
-        settings = json.loads(file.read_text(encoding="utf-8"))
-        # The file has no pooler: without this word loading would add one with random weights.
-        settings.setdefault("model_args", {})["add_pooling_layer"] = False
-        write_json(file, settings)
+        leave_pooler_out(part)
 
 
 def open_base(name: str | Path, *, root: Path | None = None) -> Base:
@@ -146,7 +142,7 @@ def open_base(name: str | Path, *, root: Path | None = None) -> Base:
         )
     encoder = load_encoder(name, root=root, device="cpu")
     for module in list(encoder.model)[1:]:
-        if not isinstance(module, Pooling | Normalize):
+        if not isinstance(module, Pooling | Normalize | Dropout):
             raise EncoderError(
                 f"{encoder.name} has a module that was fitted to its vectors ({type(module).__name__})",
                 remedy="Go on from the encoder without it, and fit it again afterwards",

@@ -42,7 +42,7 @@ def export(
         temporary.mkdir(parents=True)
         write(temporary)
         facts = record(temporary)
-        write_json(temporary / RECORD, facts)
+        _write_json(temporary / RECORD, facts)
         (temporary / "README.md").write_text(card(facts), encoding="utf-8")
         swap_folders(temporary, output / MODEL)
     except (OSError, SafetensorError) as error:
@@ -81,7 +81,7 @@ def write_network(folder: Path, model: BertForMaskedLM, dropout: float, attentio
     file = folder / "config.json"
     config = json.loads(file.read_text(encoding="utf-8"))
     config["dtype"] = "float32"  # stored in half precision, computed in float32
-    write_json(file, config)
+    _write_json(file, config)
 
 
 def _write_tokenizer(folder: Path, tokenizer: str) -> None:
@@ -95,9 +95,9 @@ def _write_tokenizer(folder: Path, tokenizer: str) -> None:
         "pad_type_id": 0,
         "pad_token": SPECIAL[0],
     }
-    write_json(folder / "tokenizer.json", content)
+    _write_json(folder / "tokenizer.json", content)
     names = dict(zip(("pad_token", "unk_token", "cls_token", "sep_token", "mask_token"), SPECIAL, strict=True))
-    write_json(
+    _write_json(
         folder / "tokenizer_config.json",
         {
             "tokenizer_class": "BertTokenizer",
@@ -118,18 +118,18 @@ def _write_modules(folder: Path, width: int) -> None:
         {"idx": 0, "name": "0", "path": "", "type": f"{package}.Transformer"},
         {"idx": 1, "name": "1", "path": "1_Pooling", "type": f"{package}.Pooling"},
     ]
-    write_json(folder / "modules.json", modules)
+    _write_json(folder / "modules.json", modules)
     # Without the last word, loading would add a pooler with random weights.
-    write_json(
+    _write_json(
         folder / "sentence_bert_config.json",
         {"max_seq_length": MAX_TOKENS, "do_lower_case": False, "model_args": {"add_pooling_layer": False}},
     )
-    write_json(
+    _write_json(
         folder / "config_sentence_transformers.json",
         {"prompts": {}, "default_prompt_name": None, "similarity_fn_name": "cosine"},
     )
     (folder / "1_Pooling").mkdir(exist_ok=True)
-    write_json(
+    _write_json(
         folder / "1_Pooling" / "config.json",
         {
             "word_embedding_dimension": width,
@@ -141,8 +141,7 @@ def _write_modules(folder: Path, width: int) -> None:
     )
 
 
-def write_json(file: Path, value: object) -> None:
-    """Write JSON as the libraries do, indented."""
+def _write_json(file: Path, value: object) -> None:
     file.write_text(json.dumps(value, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
 
 

@@ -94,7 +94,7 @@ def hold_out(lines: Sequence[str]) -> tuple[list[str], list[str]]:
         (held if zlib.crc32(line.encode()) < limit else train).append(line)
     if not train or not held:
         raise DataError(
-            f"{len(lines):,} lines are too few to train on some and measure on others",
+            f"{len(set(lines)):,} different lines are too few to train on some and measure on others",
             remedy="Give some dozens at least",
         )
     return train, held

@@ -59,7 +59,7 @@ def draw(pairs: str = "", encoders: Sequence[str] = ()) -> None:
         links.keep("study", [chosen], [name])
         name = chosen
     try:
-        plain = _plain(folders.get(name, next(iter(folders.values()))), name)
+        plain = _plain(folders[name], name)
         if plain is not None:
             _study(plain)
     except AntiCollapseError as error:

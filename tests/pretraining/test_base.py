@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from sentence_transformers import SentenceTransformer
-from sentence_transformers.sentence_transformer.modules import Dense, Pooling, Transformer
+from sentence_transformers.sentence_transformer.modules import Dense, Dropout, Pooling, Transformer
 from tokenizers import Tokenizer
 from transformers import BertConfig, BertForMaskedLM, BertModel, BertTokenizer, RobertaConfig, RobertaModel
 
@@ -212,6 +212,8 @@ def test_what_cannot_be_gone_on_from_says_why(bert, toy, tmp_path):
     SentenceTransformer(modules=[*pooled, Dense(32, 16)], device="cpu").save(str(tmp_path / "dense"))
     with pytest.raises(EncoderError, match="fitted to its vectors"):
         open_base(tmp_path / "dense")
+    SentenceTransformer(modules=[*pooled, Dropout(0.1)], device="cpu").save(str(tmp_path / "dropout"))
+    assert torch.equal(open_base(tmp_path / "dropout").order, open_base(bert).order)  # that fits nothing
     with pytest.raises(EncoderError, match="64 positions, fewer than 256"):
         open_base(bert_folder(tmp_path / "short", toy, positions=64))
     shutil.copytree(bert, tmp_path / "roberta")
